@@ -1,0 +1,62 @@
+# GNU make 3.81 or newer and a POSIX shell. Plain `make` prints the targets.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/installed
+MONEY  := sizing,rounding,ladder,lifecycle,reconcile,pnl,matching
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test slow demo lint fmt check bench migrate
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+install: $(STAMP) ## .venv with all that run and test need (Python 3.11 or newer)
+
+run: install ## the server on 127.0.0.1:$PORT, with its runner (8000 unless set)
+	@$(PYTHON) -m desk.up
+
+test: install ## the test suite, and the coverage that it must reach
+	$(PYTHON) -m pytest -n 2 -m "not slow and not live" --cov --cov-report=
+	$(PYTHON) -m coverage report --fail-under=100 --include="$$(echo $(MONEY) | sed 's|[a-z]*|trading/&.py|g')"
+	$(PYTHON) -m coverage report --fail-under=90
+
+slow: install ## the slow tests, which `make test` leaves out
+	$(PYTHON) -m pytest -n 2 -m "slow and not live"
+
+demo: install ## alertmodel.txt against a paper venue of its own, told line by line
+	@$(PYTHON) -m desk.demo
+
+lint: install ## ruff and mypy
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+
+fmt: install ## let ruff rewrite what it can
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+check: lint test ## lint and test
+
+bench: install ## the benchmarks
+	$(PYTHON) tests/bench/answer.py
+
+migrate: install ## bring the database to this version
+	@$(PYTHON) -m desk.migrate
+
+$(STAMP): requirements.txt requirements-dev.txt
+	@set -e; \
+	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(PYTHON) -c "$$new_enough" 2>/dev/null; then \
+	  for python in python3.13 python3.12 python3.11 python3; do \
+	    if $$python -c "$$new_enough" 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo "Python 3.11 or newer is needed, and none is on the PATH" >&2; exit 1; fi; \
+	  echo "$(VENV): $$($$found --version)"; \
+	  if ! $$found -m venv --clear $(VENV); then \
+	    echo "$$found cannot make a virtual environment: on Debian and Ubuntu, apt install python3-venv" >&2; exit 1; \
+	  fi; \
+	fi; \
+	echo "installing into $(VENV)"; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
+	touch $@

