@@ -1,0 +1,290 @@
+"""Decides whether an intent may be traded, and whether it still may when its turn comes.
+
+It must never let an entry pass without a risk and a leverage, and never hold back an exit for a
+reason that is about entries only. Money limits that cut a quantity are in sizing, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+
+from trading.model import AccountRules, Alert, AlertKind, ApprovalMode, IntentStatus, Limits, Route
+from trading.rounding import MONEY, need_decimals, need_positive
+
+_SECOND = timedelta(seconds=1)
+_MINUTE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What happened before this intent; none of it counts the intent itself.
+
+    `last_entry_at` is the effective time (see `effective_at`) of the newest entry traded on this
+    account and instrument, `last_entry_traded_at` when that entry was sent. `open_positions` counts
+    the account's other instruments, since an entry replaces what is open on its own.
+    `orders_last_minute` counts the orders that the account sent in the last 60 s. `day_pnl` is the
+    account's P&L of the day after fees, open positions included, in quote units; None when it
+    cannot be known.
+    """
+
+    last_entry_at: datetime | None
+    last_entry_traded_at: datetime | None
+    open_positions: int
+    orders_last_minute: int
+    day_pnl: Decimal | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The status that the intent takes, and the reason as people read it."""
+
+    status: IntentStatus
+    reason: str
+
+
+def effective_at(*, alert: Alert, received_at: datetime) -> datetime:
+    """When the alert's word was true: its own `time`, but never after we received it.
+
+    >>> from datetime import UTC
+    >>> told = Alert(kind=AlertKind.TOLD, message="tp1", ticker="BTCUSDT", symbol="BTC-USDT",
+    ...     exchange="PAPER", subaccount="main", account="MAIN", fingerprint="0")
+    >>> effective_at(alert=told, received_at=datetime(2024, 1, 1, tzinfo=UTC)).isoformat()
+    '2024-01-01T00:00:00+00:00'
+    """
+    return received_at if alert.sent_at is None else min(alert.sent_at, received_at)
+
+
+def decide(
+    *,
+    alert: Alert,
+    route: Route,
+    rules: AccountRules | None,
+    history: History,
+    now: datetime,
+    received_at: datetime,
+    max_age: timedelta | None,
+    halted: bool,
+    live: bool,
+    venue_known: bool,
+    has_keys: bool,
+) -> Decision:
+    """What becomes of a stored alert: APPROVED, AWAITING_APPROVAL, DENIED, EXPIRED or IGNORED.
+
+    `rules` is None for an account without settings, `max_age` None where alerts do not go stale.
+    `venue_known` (an adapter has that name) and `has_keys` (the account has its credentials) count
+    only when `live`. Never raises for what an alert or a setting says.
+
+    >>> from datetime import UTC
+    >>> told = Alert(kind=AlertKind.TOLD, message="tp1", ticker="BTCUSDT", symbol="BTC-USDT",
+    ...     exchange="PAPER", subaccount="main", account="MAIN", fingerprint="0")
+    >>> nothing = History(last_entry_at=None, last_entry_traded_at=None, open_positions=0,
+    ...     orders_last_minute=0, day_pnl=None)
+    >>> noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    >>> decide(alert=told, route=Route.ORDER, rules=None, history=nothing, now=noon, received_at=noon,
+    ...     max_age=None, halted=False, live=False, venue_known=True, has_keys=False).status
+    <IntentStatus.IGNORED: 'IGNORED'>
+    """
+    refusal = (
+        _told(alert)
+        or _unset(alert=alert, rules=rules)
+        or _elsewhere(alert=alert, rules=rules, live=live, venue_known=venue_known, has_keys=has_keys)
+        or _halt(alert=alert, halted=halted)
+        or _stale(alert=alert, now=now, received_at=received_at, max_age=max_age)
+        or _overtaken(alert=alert, received_at=received_at, history=history, always=max_age is None)
+        or _over_limits(alert=alert, rules=rules, history=history, now=now)
+    )
+    return refusal or _approval(alert=alert, route=route, rules=rules)
+
+
+def recheck(
+    *,
+    alert: Alert,
+    rules: AccountRules | None,
+    history: History,
+    now: datetime,
+    received_at: datetime,
+    max_age: timedelta | None,
+    expires_at: datetime | None,
+    halted: bool,
+    live: bool,
+    venue_known: bool,
+    has_keys: bool,
+) -> Decision:
+    """The same checks at the vote and right before sending: APPROVED, DENIED, EXPIRED or IGNORED.
+
+    `expires_at` is None for an alert that waited for nobody. For one that did, it takes the place of
+    `max_age`: an entry goes no later. An exit or a breakeven that was approved does not go stale, so
+    whoever counts the votes must refuse the late ones.
+    """
+    stale = (
+        _stale(alert=alert, now=now, received_at=received_at, max_age=max_age)
+        if expires_at is None
+        else _approval_over(alert=alert, now=now, expires_at=expires_at)
+    )
+    refusal = (
+        _told(alert)
+        or _unset(alert=alert, rules=rules)
+        or _elsewhere(alert=alert, rules=rules, live=live, venue_known=venue_known, has_keys=has_keys)
+        or _halt(alert=alert, halted=halted)
+        or stale
+        or _overtaken(alert=alert, received_at=received_at, history=history, always=max_age is None)
+        or _over_limits(alert=alert, rules=rules, history=history, now=now)
+    )
+    return refusal or Decision(status=IntentStatus.APPROVED, reason="")
+
+
+def drift(*, price_then: Decimal, price_now: Decimal, stop: Decimal, max_share: Decimal) -> str | None:
+    """Why the price has moved too far since an entry was asked for, or None.
+
+    `max_share` is a share of the distance |price_then − stop|; a price at or behind the stop is
+    always too far. Raises ValueError for what is no amount.
+
+    >>> drift(price_then=Decimal(100), price_now=Decimal(106), stop=Decimal(90), max_share=Decimal("0.5"))
+    'the price moved from 100 to 106, more than 0.5 of the distance to the stop at 90'
+    """
+    need_positive(price_then=price_then, price_now=price_now, stop=stop)
+    need_decimals(max_share=max_share)
+    with localcontext(MONEY):
+        behind = price_now <= stop if stop < price_then else price_now >= stop
+        if behind:
+            return f"the price moved from {price_then:f} to {price_now:f}, behind the stop at {stop:f}"
+        if abs(price_now - price_then) > max_share * abs(price_then - stop):
+            return (
+                f"the price moved from {price_then:f} to {price_now:f}, more than {max_share:f}"
+                f" of the distance to the stop at {stop:f}"
+            )
+    return None
+
+
+def _denied(reason: str) -> Decision:
+    return Decision(status=IntentStatus.DENIED, reason=reason)
+
+
+def _expired(reason: str) -> Decision:
+    return Decision(status=IntentStatus.EXPIRED, reason=reason)
+
+
+def _told(alert: Alert) -> Decision | None:
+    if alert.kind is not AlertKind.TOLD:
+        return None
+    reason = f"{alert.message} is told, not traded: the targets rest on the venue already"
+    return Decision(status=IntentStatus.IGNORED, reason=reason)
+
+
+def _unset(*, alert: Alert, rules: AccountRules | None) -> Decision | None:
+    if alert.kind is not AlertKind.ENTRY:
+        return None
+    needed = {"RISK": rules and rules.risk, "LEVERAGE": rules and rules.leverage}
+    unset = [f"{name}_{alert.account}" for name, value in needed.items() if value is None]
+    if not unset:
+        return None
+    return _denied(f"account {alert.account} may not enter: set {' and '.join(unset)}")
+
+
+def _elsewhere(
+    *, alert: Alert, rules: AccountRules | None, live: bool, venue_known: bool, has_keys: bool
+) -> Decision | None:
+    only = rules.exchange if rules else None
+    if only and only.casefold() != alert.exchange.casefold():
+        return _denied(f"the alert says {alert.exchange}, but EXCHANGE_{alert.account} allows only {only}")
+    if live and not venue_known:
+        return _denied(f"exchange {alert.exchange} is not one that this server can trade on")
+    if live and not has_keys:
+        names = f"API_KEY_{alert.account} and API_SECRET_{alert.account}"
+        return _denied(f"account {alert.account} has no credentials: set {names}")
+    return None
+
+
+def _halt(*, alert: Alert, halted: bool) -> Decision | None:
+    if halted and alert.kind is AlertKind.ENTRY:
+        return _denied("trading is halted: resume it and send the entry again")
+    return None
+
+
+def _stale(
+    *, alert: Alert, now: datetime, received_at: datetime, max_age: timedelta | None
+) -> Decision | None:
+    """Entries only: an exit that comes late is still wanted."""
+    if max_age is None or alert.kind is not AlertKind.ENTRY:
+        return None
+    if alert.sent_at is not None and received_at - alert.sent_at > max_age:
+        over = _seconds(received_at - alert.sent_at - max_age)
+        return _expired(
+            f"its time is {over} over MAX_ALERT_AGE ({_seconds(max_age)}) when it came:"
+            " use {{timenow}} for time, or raise MAX_ALERT_AGE"
+        )
+    age = now - effective_at(alert=alert, received_at=received_at)
+    if age > max_age:
+        return _expired(
+            f"it waited here until it was {_seconds(age - max_age)} over MAX_ALERT_AGE ({_seconds(max_age)})"
+        )
+    return None
+
+
+def _approval_over(*, alert: Alert, now: datetime, expires_at: datetime) -> Decision | None:
+    if alert.kind is not AlertKind.ENTRY or now < expires_at:
+        return None
+    return _expired(f"its approval ended {_seconds(now - expires_at)} ago (APPROVAL_TIMEOUT)")
+
+
+def _overtaken(*, alert: Alert, received_at: datetime, history: History, always: bool) -> Decision | None:
+    """`always` lets an old entry through; an old exit or breakeven is meant for an older position."""
+    if history.last_entry_at is None or (always and alert.kind is AlertKind.ENTRY):
+        return None
+    # {{timenow}} has whole seconds, our own clock has not: within one second nothing is older.
+    mine = effective_at(alert=alert, received_at=received_at)
+    newest = history.last_entry_at.replace(microsecond=0)
+    if mine >= newest:
+        return None
+    return _expired(f"it is {_seconds(newest - mine)} older than the entry traded since on {alert.symbol}")
+
+
+def _over_limits(
+    *, alert: Alert, rules: AccountRules | None, history: History, now: datetime
+) -> Decision | None:
+    if rules is None or alert.kind is not AlertKind.ENTRY:
+        return None
+    for problem in _broken(alert=alert, limits=rules.limits, history=history, now=now):
+        return _denied(f"{problem} (LIMITS_{alert.account})")
+    return None
+
+
+def _broken(*, alert: Alert, limits: Limits, history: History, now: datetime) -> Iterable[str]:
+    if limits.symbols is not None:
+        allowed = {symbol.casefold() for symbol in limits.symbols}
+        if not allowed & {alert.symbol.casefold(), alert.ticker.casefold()}:
+            yield f"{alert.symbol} is not among symbols"
+    if limits.cooldown_s is not None and history.last_entry_traded_at is not None:
+        rest = timedelta(seconds=limits.cooldown_s) - (now - history.last_entry_traded_at)
+        if rest > timedelta():
+            yield f"cooldown_s: {_seconds(rest)} of {limits.cooldown_s} s since the last entry are left"
+    if limits.max_open_positions is not None and history.open_positions >= limits.max_open_positions:
+        yield f"max_open_positions: {history.open_positions} open of {limits.max_open_positions}"
+    if (
+        limits.max_orders_per_minute is not None
+        and history.orders_last_minute >= limits.max_orders_per_minute
+    ):
+        yield f"max_orders_per_minute: {history.orders_last_minute} sent of {limits.max_orders_per_minute}"
+    if limits.max_daily_loss is not None:
+        if history.day_pnl is None:
+            yield "max_daily_loss: today's P&L cannot be known now"
+        elif history.day_pnl <= limits.max_daily_loss.copy_negate():
+            yield f"max_daily_loss: today's P&L is {history.day_pnl:f}, the limit {limits.max_daily_loss:f}"
+
+
+def _approval(*, alert: Alert, route: Route, rules: AccountRules | None) -> Decision:
+    if route is Route.STUDY:
+        return Decision(status=IntentStatus.AWAITING_APPROVAL, reason="this route always asks first")
+    asks = rules is not None and rules.approval is ApprovalMode.DISCORD
+    if asks and alert.kind is AlertKind.ENTRY:
+        reason = f"APPROVAL_{alert.account} asks before every entry"
+        return Decision(status=IntentStatus.AWAITING_APPROVAL, reason=reason)
+    return Decision(status=IntentStatus.APPROVED, reason="")
+
+
+def _seconds(span: timedelta) -> str:
+    """Whole seconds, rounded up: never "0 s" for what is over."""
+    return f"{-(-span // _SECOND)} s"
