@@ -1,0 +1,424 @@
+"""Alerts, intents and the lanes that they run in: record, claim, advance.
+
+Every change of an intent is a compare-and-set, and every change within a lane first proves that its claim
+is still the newest one. This module must never talk to a venue, and never let two processes believe that
+they own the same lane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.engine import Connection, Row
+
+from store import outbox
+from store.tables import alert_keys, alerts, events, intents, positions, refusals
+from trading.alert import decode, parse
+from trading.errors import LostClaim
+from trading.lifecycle import IntentEvent
+from trading.lifecycle import advance as next_status
+from trading.model import (
+    ZERO,
+    Alert,
+    AlertKind,
+    IntentStatus,
+    Lane,
+    Route,
+    Source,
+)
+
+REFUSALS_KEPT = 1000
+UNDONE = (
+    IntentStatus.RECEIVED,
+    IntentStatus.AWAITING_APPROVAL,
+    IntentStatus.APPROVED,
+    IntentStatus.EXECUTING,
+)
+
+_WHOLE = select(
+    intents, alerts.c.body, alerts.c.route, alerts.c.received_at, alerts.c.exchange, alerts.c.subaccount
+).join(alerts, alerts.c.id == intents.c.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What became of an alert at the door: `new`, `duplicate` or `conflict`.
+
+    For the last two, `alert_id` and `status` are those of the alert that came first.
+    """
+
+    outcome: str
+    alert_id: str
+    status: IntentStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to act on a lane, until another claim has a higher token."""
+
+    lane: Lane
+    token: int
+    wakes: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One intent with its alert, as stored."""
+
+    id: str
+    seq: int
+    lane: Lane
+    kind: AlertKind
+    status: IntentStatus
+    route: Route
+    alert: Alert
+    received_at: datetime
+    effective_at: datetime
+    expires_at: datetime | None
+    attempts: int
+    quantity_sized: bool
+
+
+def record(
+    tx: Connection,
+    *,
+    alert: Alert,
+    alert_id: str,
+    body: str,
+    route: Route,
+    source: Source,
+    venue: str,
+    received_at: datetime,
+    status: IntentStatus = IntentStatus.RECEIVED,
+    reason: str = "",
+    window: timedelta = timedelta(seconds=60),
+) -> Recorded:
+    """Stores an alert with its intent once; an equal one that came before wins.
+
+    Equal means: the same `id` of the account, else the same body, for ever when it carries a time and
+    within `window` when it does not.
+    """
+    key = f"id:{alert.account}:{alert.key}" if alert.key else f"body:{alert.account}:{alert.fingerprint}"
+    dated = alert.key is not None or alert.sent_at is not None
+    if not _take_key(tx, key, alert, alert_id, received_at, None if dated else received_at - window):
+        first = tx.execute(select(alert_keys).where(alert_keys.c.key == key)).one()
+        known = tx.execute(select(intents.c.status).where(intents.c.id == first.alert_id)).scalar_one()
+        outcome = "duplicate" if first.fingerprint == alert.fingerprint else "conflict"
+        return Recorded(outcome=outcome, alert_id=first.alert_id, status=IntentStatus(known))
+    effective_at = min(alert.sent_at or received_at, received_at)
+    seq = tx.execute(
+        insert(alerts)
+        .values(
+            id=alert_id,
+            received_at=received_at,
+            source=source,
+            route=route,
+            exchange=alert.exchange,
+            subaccount=alert.subaccount,
+            account=alert.account,
+            ticker=alert.ticker,
+            symbol=alert.symbol,
+            kind=alert.kind,
+            action=alert.side,
+            message=alert.message,
+            sent_at=alert.sent_at,
+            price=alert.price,
+            body=body,
+        )
+        .returning(alerts.c.seq)
+    ).scalar_one()
+    lane = Lane(venue, alert.account, alert.symbol)
+    if not status.is_final:
+        _open_lane(tx, lane, received_at)
+    tx.execute(
+        insert(intents).values(
+            id=alert_id,
+            seq=seq,
+            venue=venue,
+            account=alert.account,
+            symbol=alert.symbol,
+            kind=alert.kind,
+            status=status,
+            reason=reason,
+            effective_at=effective_at,
+            attempts=0,
+            updated_at=received_at,
+        )
+    )
+    tell(tx, alert_id, "received", f"{alert.message} {alert.ticker} by {source}", received_at)
+    if status.is_final:
+        tell(tx, alert_id, status.lower(), reason, received_at)
+        outbox.notify(
+            tx, kind=status.lower(), text=_headline(alert, reason), alert_id=alert_id, now=received_at
+        )
+    return Recorded(outcome="new", alert_id=alert_id, status=status)
+
+
+def refuse(
+    tx: Connection, *, at: datetime, route: str, code: int, field: str | None, reason: str, body: str
+) -> None:
+    """Keeps a refused body for people to read; only the newest thousand stay."""
+    seq = tx.execute(
+        insert(refusals)
+        .values(at=at, route=route, code=code, field=field, reason=reason, body=body)
+        .returning(refusals.c.seq)
+    ).scalar_one()
+    tx.execute(delete(refusals).where(refusals.c.seq <= seq - REFUSALS_KEPT))
+
+
+def tell(tx: Connection, alert_id: str, event: str, detail: str, now: datetime) -> None:
+    """Adds one line to the story of an alert."""
+    tx.execute(insert(events).values(alert_id=alert_id, at=now, event=event, detail=detail))
+
+
+def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
+    """Makes every lane of an instrument due: its price moved."""
+    _wake(tx, positions.c.symbol == symbol, now)
+
+
+def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
+    """Makes the lane of an intent due: somebody voted on it."""
+    row = tx.execute(select(intents).where(intents.c.id == intent_id)).one()
+    _wake(tx, _is(Lane(row.venue, row.account, row.symbol)), now)
+
+
+def wake_forgotten(tx: Connection, *, now: datetime) -> int:
+    """Makes lanes due that hold undone intents and no due time; returns how many there were."""
+    undone = exists().where(
+        intents.c.venue == positions.c.venue,
+        intents.c.account == positions.c.account,
+        intents.c.symbol == positions.c.symbol,
+        intents.c.status.in_(UNDONE),
+    )
+    return tx.execute(
+        update(positions).where(positions.c.due_at.is_(None), undone).values(due_at=now)
+    ).rowcount
+
+
+def due_lanes(tx: Connection, *, now: datetime, limit: int) -> list[Lane]:
+    """Lanes that want a look and that nobody holds, the longest due first."""
+    rows = tx.execute(
+        select(positions.c.venue, positions.c.account, positions.c.symbol)
+        .where(positions.c.due_at <= now, _unleased(now))
+        .order_by(positions.c.due_at)
+        .limit(limit)
+    )
+    return [Lane(row.venue, row.account, row.symbol) for row in rows]
+
+
+def claim(tx: Connection, *, lane: Lane, owner: str, now: datetime, lease: timedelta) -> Claim | None:
+    """Takes a due lane with a new token, or None if somebody else has it or it is no longer due."""
+    row = tx.execute(
+        update(positions)
+        .where(_is(lane), positions.c.due_at <= now, _unleased(now))
+        .values(token=positions.c.token + 1, owner=owner, lease_until=now + lease)
+        .returning(positions.c.token, positions.c.wakes)
+    ).one_or_none()
+    return None if row is None else Claim(lane=lane, token=row.token, wakes=row.wakes, owner=owner)
+
+
+def renew(tx: Connection, *, claims: Iterable[Claim], now: datetime, lease: timedelta) -> None:
+    """Prolongs the leases of claims that are still the newest ones."""
+    for held in claims:
+        tx.execute(
+            update(positions)
+            .where(_is(held.lane), positions.c.token == held.token, positions.c.lease_until.is_not(None))
+            .values(lease_until=now + lease)
+        )
+
+
+def release(tx: Connection, held: Claim, *, due_at: datetime | None, now: datetime) -> None:
+    """Gives a lane back, due again at `due_at`, or at once if somebody asked for a look meanwhile."""
+    if hold(tx, held).wakes != held.wakes:
+        due_at = now
+    tx.execute(update(positions).where(_is(held.lane)).values(owner=None, lease_until=None, due_at=due_at))
+
+
+def hold(tx: Connection, held: Claim) -> Row[Any]:
+    """Locks the lane's row for this transaction; LostClaim if the claim is not the newest any more."""
+    row = tx.execute(select(positions).where(_is(held.lane)).with_for_update()).one()
+    if row.token != held.token:
+        raise LostClaim(f"{held.lane}: taken by another runner")
+    return row
+
+
+def release_owners(tx: Connection, *, owners: Sequence[str]) -> int:
+    """Frees the lanes of processes that are known to be dead; returns how many."""
+    if not owners:
+        return 0
+    return tx.execute(
+        update(positions).where(positions.c.owner.in_(owners)).values(owner=None, lease_until=None)
+    ).rowcount
+
+
+def owners(tx: Connection) -> list[str]:
+    """Who holds lanes now."""
+    return list(
+        tx.execute(select(positions.c.owner).where(positions.c.owner.is_not(None)).distinct()).scalars()
+    )
+
+
+def undone(tx: Connection, lane: Lane) -> list[Intent]:
+    """What is left to do in a lane, in the order of arrival."""
+    todo = _WHOLE.where(_intents_of(lane), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
+    return [_intent(row) for row in tx.execute(todo)]
+
+
+def find(tx: Connection, intent_id: str) -> Intent:
+    """One intent as it is now."""
+    return _intent(tx.execute(_WHOLE.where(intents.c.id == intent_id)).one())
+
+
+def status_of(tx: Connection, intent_id: str) -> IntentStatus:
+    """Where an intent stands now."""
+    return IntentStatus(tx.execute(select(intents.c.status).where(intents.c.id == intent_id)).scalar_one())
+
+
+def alert_of(tx: Connection, alert_id: str) -> Alert:
+    """A stored alert, parsed again from its body."""
+    return _alert(tx.execute(select(alerts).where(alerts.c.id == alert_id)).one())
+
+
+def advance(
+    tx: Connection,
+    held: Claim,
+    intent: Intent,
+    event: IntentEvent,
+    *,
+    reason: str,
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> IntentStatus:
+    """Moves an intent by one event, tells it, and returns the new status.
+
+    ValueError if the table of transitions forbids it, LostClaim if somebody else acts on the lane.
+    """
+    hold(tx, held)
+    status = next_status(state=intent.status, event=event)
+    changed = tx.execute(
+        update(intents)
+        .where(intents.c.id == intent.id, intents.c.status == intent.status)
+        .values(
+            status=status,
+            reason=reason,
+            expires_at=expires_at,
+            attempts=intents.c.attempts + int(event is IntentEvent.EXECUTE),
+            updated_at=now,
+        )
+    ).rowcount
+    if changed != 1:
+        raise LostClaim(f"intent {intent.id} is not {intent.status} any more")
+    if status is not intent.status:
+        tell(tx, intent.id, status.lower(), reason, now)
+        outbox.notify(
+            tx, kind=status.lower(), text=_headline(intent.alert, reason), alert_id=intent.id, now=now
+        )
+    return status
+
+
+def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None:
+    """Ends what still waits for a person and is older than `by`: the market has moved on."""
+    for waiting in undone(tx, held.lane):
+        if waiting.seq < by.seq and waiting.status is IntentStatus.AWAITING_APPROVAL:
+            reason = f"superseded by the {by.alert.message} {by.id}"
+            advance(tx, held, waiting, IntentEvent.EXPIRE, reason=reason, now=now)
+
+
+def _take_key(
+    tx: Connection, key: str, alert: Alert, alert_id: str, now: datetime, free_before: datetime | None
+) -> bool:
+    make = pg_insert if tx.dialect.name == "postgresql" else sqlite_insert
+    values = {"alert_id": alert_id, "fingerprint": alert.fingerprint, "taken_at": now}
+    statement = make(alert_keys).values(key=key, **values)
+    if free_before is None:
+        statement = statement.on_conflict_do_nothing(index_elements=["key"])
+    else:
+        statement = statement.on_conflict_do_update(
+            index_elements=["key"], set_=values, where=alert_keys.c.taken_at <= free_before
+        )
+    return tx.execute(statement.returning(alert_keys.c.key)).first() is not None
+
+
+def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
+    make = pg_insert if tx.dialect.name == "postgresql" else sqlite_insert
+    tx.execute(
+        make(positions)
+        .values(
+            venue=lane.venue,
+            account=lane.account,
+            symbol=lane.symbol,
+            quantity=ZERO,
+            realised_pnl=ZERO,
+            fees=ZERO,
+            token=0,
+            wakes=1,
+            due_at=now,
+            updated_at=now,
+        )
+        .on_conflict_do_update(
+            index_elements=["venue", "account", "symbol"],
+            set_={"due_at": now, "wakes": positions.c.wakes + 1},
+        )
+    )
+
+
+def _wake(tx: Connection, which: Any, now: datetime) -> None:
+    tx.execute(update(positions).where(which).values(due_at=now, wakes=positions.c.wakes + 1))
+
+
+def _is(lane: Lane) -> Any:
+    return and_(
+        positions.c.venue == lane.venue,
+        positions.c.account == lane.account,
+        positions.c.symbol == lane.symbol,
+    )
+
+
+def _intents_of(lane: Lane) -> Any:
+    return and_(
+        intents.c.venue == lane.venue,
+        intents.c.account == lane.account,
+        intents.c.symbol == lane.symbol,
+    )
+
+
+def _unleased(now: datetime) -> Any:
+    return or_(positions.c.lease_until.is_(None), positions.c.lease_until <= now)
+
+
+def _alert(row: Row[Any]) -> Alert:
+    return parse(
+        decode(row.body.encode()),
+        default_subaccount=row.subaccount,
+        exchanges=(row.exchange,),
+        received_at=row.received_at,
+    )
+
+
+def _intent(row: Row[Any]) -> Intent:
+    return Intent(
+        id=row.id,
+        seq=row.seq,
+        lane=Lane(row.venue, row.account, row.symbol),
+        kind=AlertKind(row.kind),
+        status=IntentStatus(row.status),
+        route=Route(row.route),
+        alert=_alert(row),
+        received_at=row.received_at,
+        effective_at=row.effective_at,
+        expires_at=row.expires_at,
+        attempts=row.attempts,
+        quantity_sized=row.quantity is not None,
+    )
+
+
+def _headline(alert: Alert, reason: str) -> str:
+    side = f" {alert.side}" if alert.side else ""
+    return f"{alert.message}{side} {alert.symbol} ({alert.account}){': ' + reason if reason else ''}"

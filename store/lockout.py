@@ -1,0 +1,46 @@
+"""Counts wrong passphrases and passwords by address, in windows that begin with the first failure.
+
+Never decides how many are too many; every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, case, delete, select
+
+from store import tables
+from store._engine import insert
+
+
+def fail(tx: Connection, address: str, *, now: datetime, window: timedelta) -> int:
+    """Counts one more failure and returns how many the address has in its window, this one included.
+
+    One statement: failures at the same moment, from any number of processes, are all counted.
+    """
+    known = tables.auth_failures
+    row = insert(tx, known).values(address=address, failures=1, since=now)
+    over = known.c.since <= now - window
+    counted = row.on_conflict_do_update(
+        index_elements=[known.c.address],
+        set_={
+            "failures": case((over, 1), else_=known.c.failures + 1),
+            "since": case((over, row.excluded.since), else_=known.c.since),
+        },
+    ).returning(known.c.failures)
+    return int(tx.execute(counted).scalar_one())
+
+
+def failures(tx: Connection, address: str, *, now: datetime, window: timedelta) -> int:
+    """How many failures the address has in its window."""
+    known = tables.auth_failures.c
+    found = tx.execute(
+        select(known.failures).where(known.address == address, known.since > now - window)
+    ).scalar_one_or_none()
+    return found or 0
+
+
+def prune(tx: Connection, before: datetime) -> int:
+    """Forgets windows that began before then; returns how many."""
+    known = tables.auth_failures
+    return tx.execute(delete(known).where(known.c.since < before)).rowcount

@@ -1,0 +1,419 @@
+"""Child orders, fills and positions: written down before anything leaves, corrected by what venues report.
+
+Each function that changes something proves first that the claim on the lane is the newest one. It must
+never touch a venue, and never change an order in a way that `trading.lifecycle` forbids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import and_, exists, func, insert, select, update
+from sqlalchemy.engine import Connection, Row
+
+from store.journal import Claim, Intent, alert_of, hold, tell
+from store.tables import fills, intents, orders, positions
+from trading import pnl
+from trading.errors import LostClaim
+from trading.lifecycle import OrderEvent, advance
+from trading.model import (
+    ZERO,
+    Alert,
+    Fill,
+    Lane,
+    Order,
+    OrderStatus,
+    OrderType,
+    Role,
+    Side,
+    Sizing,
+    TimeInForce,
+    Trade,
+)
+
+UNSETTLED = (OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneState:
+    """What the journal knows of a lane: its ledger, the trade it follows and what may rest for it."""
+
+    ledger: pnl.Ledger
+    trade: Trade | None
+    unsettled: tuple[Order, ...]
+    naked_since: datetime | None
+    last_fill_at: datetime | None
+
+
+def of_intent(tx: Connection, intent_id: str) -> list[Order]:
+    """Every child order of an intent, in the order of their making."""
+    rows = tx.execute(select(orders).where(orders.c.intent_id == intent_id).order_by(orders.c.seq))
+    return [_order(row) for row in rows]
+
+
+def lane_state(tx: Connection, lane: Lane) -> LaneState:
+    """The lane as the journal has it."""
+    row = tx.execute(select(positions).where(_at(positions, lane))).one()
+    unsettled = tx.execute(
+        select(orders).where(_at(orders, lane), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
+    )
+    last = tx.execute(
+        select(func.max(fills.c.at)).where(
+            fills.c.venue == lane.venue, fills.c.account == lane.account, fills.c.symbol == lane.symbol
+        )
+    ).scalar_one()
+    return LaneState(
+        ledger=_ledger(row),
+        trade=None if row.intent_id is None else _trade(tx, row),
+        unsettled=tuple(_order(order) for order in unsettled),
+        naked_since=row.naked_since,
+        last_fill_at=last,
+    )
+
+
+def follow(
+    tx: Connection,
+    held: Claim,
+    intent: Intent,
+    *,
+    sizing: Sizing,
+    planned: Sequence[Order],
+    reference_price: Decimal,
+    stop_price: Decimal,
+    now: datetime,
+) -> None:
+    """Writes an entry's plan down and makes it the trade that its lane follows."""
+    hold(tx, held)
+    tx.execute(
+        update(intents)
+        .where(intents.c.id == intent.id)
+        .values(
+            free_collateral=sizing.free_collateral,
+            risk=sizing.risk,
+            quantity=sizing.quantity,
+            worst_loss=sizing.worst_loss,
+            notional=sizing.notional,
+            updated_at=now,
+        )
+    )
+    add(tx, held, planned, now=now)
+    tx.execute(
+        update(positions)
+        .where(_at(positions, held.lane))
+        .values(
+            intent_id=intent.id,
+            reference_price=reference_price,
+            stop_price=stop_price,
+            last_entry_at=now,
+            last_entry_effective_at=intent.effective_at,
+            updated_at=now,
+        )
+    )
+
+
+def add(tx: Connection, held: Claim, planned: Iterable[Order], *, now: datetime) -> None:
+    """Writes orders down that have not left yet."""
+    hold(tx, held)
+    for order in planned:
+        tx.execute(
+            insert(orders).values(
+                venue=held.lane.venue,
+                account=held.lane.account,
+                created_at=now,
+                updated_at=now,
+                **{name: getattr(order, name) for name in _FIELDS},
+            )
+        )
+
+
+def submit(
+    tx: Connection, held: Claim, order: Order, *, signed_at: datetime, retry_at: datetime, now: datetime
+) -> Order:
+    """Marks an order as leaving, signed at `signed_at`; a compare-and-set that only one caller wins.
+
+    Commit this before the request is sent. LostClaim if the order or the lane changed since.
+    """
+    hold(tx, held)
+    again = order.status is OrderStatus.SUBMITTED
+    event = OrderEvent.RESUBMIT if again else OrderEvent.SUBMIT
+    status = advance(state=order.status, event=event)
+    same = orders.c.signed_at == order.signed_at if again else orders.c.signed_at.is_(None)
+    changed = tx.execute(
+        update(orders)
+        .where(orders.c.client_order_id == order.client_order_id, orders.c.status == order.status, same)
+        .values(status=status, signed_at=signed_at, retry_at=retry_at, updated_at=now)
+    ).rowcount
+    if changed != 1:
+        raise LostClaim(f"order {order.client_order_id} is not {order.status} any more")
+    tell(tx, order.intent_id, "resubmitted" if again else "submitted", describe(order), now)
+    return _replace(order, status=status, signed_at=signed_at, retry_at=retry_at)
+
+
+def resize(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
+    """Changes the quantity of an order that has not left yet."""
+    hold(tx, held)
+    tx.execute(
+        update(orders)
+        .where(orders.c.client_order_id == order.client_order_id, orders.c.status == OrderStatus.INITIALIZED)
+        .values(quantity=order.quantity, price=order.price, updated_at=now)
+    )
+
+
+def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
+    """Writes down what became of an order; tells it when its status or its filled quantity changed."""
+    before = hold_order(tx, held, order.client_order_id)
+    tx.execute(
+        update(orders)
+        .where(orders.c.client_order_id == order.client_order_id)
+        .values(
+            status=order.status,
+            venue_order_id=order.venue_order_id,
+            filled_quantity=order.filled_quantity,
+            average_price=order.average_price,
+            reason=order.reason,
+            updated_at=now,
+        )
+    )
+    if (before.status, before.filled_quantity) != (order.status, order.filled_quantity):
+        detail = describe(order)
+        if order.filled_quantity:
+            detail += f", filled {order.filled_quantity:f}"
+            detail += f" at {order.average_price:f}" if order.average_price else ""
+        tell(
+            tx,
+            order.intent_id,
+            order.status.lower(),
+            f"{detail}{': ' + order.reason if order.reason else ''}",
+            now,
+        )
+
+
+def hold_order(tx: Connection, held: Claim, client_order_id: str) -> Order:
+    """The order as stored, its lane locked."""
+    hold(tx, held)
+    return _order(tx.execute(select(orders).where(orders.c.client_order_id == client_order_id)).one())
+
+
+def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetime) -> list[Fill]:
+    """Adds executions that are not known yet to the ledger of the lane; returns those."""
+    row = hold(tx, held)
+    ledger, added = _ledger(row), []
+    for fill in news:
+        known = exists().where(_at(fills, held.lane), fills.c.trade_id == fill.trade_id)
+        if tx.execute(select(known)).scalar_one():
+            continue
+        ledger, realised = pnl.apply(ledger=ledger, fill=fill)
+        tx.execute(
+            insert(fills).values(
+                venue=held.lane.venue,
+                account=held.lane.account,
+                realised_pnl=realised,
+                **{name: getattr(fill, name) for name in _FILL_FIELDS},
+            )
+        )
+        added.append(fill)
+    if added:
+        _keep(tx, held, ledger, now)
+    return added
+
+
+def correct(
+    tx: Connection, held: Claim, *, quantity: Decimal, average_price: Decimal | None, now: datetime
+) -> None:
+    """Takes the venue's word for the position where the fills do not explain it."""
+    ledger = _ledger(hold(tx, held))
+    corrected = pnl.Ledger(
+        quantity=quantity,
+        average_price=average_price if quantity else None,
+        realised_pnl=ledger.realised_pnl,
+        fees=ledger.fees,
+    )
+    _keep(tx, held, corrected, now)
+
+
+def move_stop(tx: Connection, held: Claim, *, stop_price: Decimal, now: datetime) -> None:
+    """Says where the stop of the lane's trade belongs from now on."""
+    hold(tx, held)
+    tx.execute(
+        update(positions).where(_at(positions, held.lane)).values(stop_price=stop_price, updated_at=now)
+    )
+
+
+def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> None:
+    """The lane follows no trade any more; orders of it that never left are dropped."""
+    row = hold(tx, held)
+    if row.intent_id is not None:
+        tell(tx, row.intent_id, "closed", reason, now)
+        for order in of_intent(tx, row.intent_id):
+            if order.status is OrderStatus.INITIALIZED:
+                denied = _replace(
+                    order, status=OrderStatus.DENIED, reason="the trade ended before it was needed"
+                )
+                settle(tx, held, denied, now=now)
+    tx.execute(
+        update(positions)
+        .where(_at(positions, held.lane))
+        .values(intent_id=None, stop_price=None, naked_since=None, updated_at=now)
+    )
+
+
+def set_naked(tx: Connection, held: Claim, *, since: datetime | None) -> None:
+    """Remembers since when an open position has had no proved stop."""
+    hold(tx, held)
+    tx.execute(update(positions).where(_at(positions, held.lane)).values(naked_since=since))
+
+
+def last_entry(tx: Connection, lane: Lane, *, but: str) -> tuple[datetime | None, datetime | None]:
+    """Of the lane's last traded entry, other than `but`: its alert's time, and when it was traded."""
+    row = tx.execute(select(positions).where(_at(positions, lane))).one()
+    if row.intent_id == but:
+        return None, None
+    return row.last_entry_effective_at, row.last_entry_at
+
+
+def open_lanes(tx: Connection, *, venue: str, account: str) -> list[Lane]:
+    """Lanes of an account that hold a position or follow a trade."""
+    rows = tx.execute(select(positions).where(positions.c.venue == venue, positions.c.account == account))
+    return [
+        Lane(row.venue, row.account, row.symbol)
+        for row in rows
+        if row.quantity != 0 or row.intent_id is not None
+    ]
+
+
+def made_since(tx: Connection, *, venue: str, account: str, since: datetime, but: str) -> int:
+    """How many orders of an account were made from `since` on, those of the intent `but` aside."""
+    return tx.execute(
+        select(func.count())
+        .select_from(orders)
+        .where(orders.c.venue == venue, orders.c.account == account, orders.c.created_at >= since)
+        .where(orders.c.intent_id != but)
+    ).scalar_one()
+
+
+def realised_since(tx: Connection, *, venue: str, account: str, since: datetime) -> Decimal:
+    """Realised P&L of an account from `since` on, fees taken off, in quote units."""
+    rows = tx.execute(
+        select(fills.c.realised_pnl, fills.c.fee).where(
+            fills.c.venue == venue, fills.c.account == account, fills.c.at >= since
+        )
+    )
+    return sum((row.realised_pnl - row.fee for row in rows), ZERO)
+
+
+def describe(order: Order) -> str:
+    """One order in one line, for people."""
+    at = ""
+    if order.price is not None:
+        at = f" at {order.price:f}"
+    elif order.trigger_price is not None:
+        at = f" at {order.trigger_price:f}"
+    return f"{order.role} {order.side} {order.quantity:f}{at} ({order.client_order_id})"
+
+
+_FIELDS = (
+    "client_order_id",
+    "intent_id",
+    "symbol",
+    "role",
+    "rung",
+    "attempt",
+    "side",
+    "type",
+    "quantity",
+    "price",
+    "trigger_price",
+    "time_in_force",
+    "reduce_only",
+    "status",
+    "venue_order_id",
+    "filled_quantity",
+    "average_price",
+    "signed_at",
+    "retry_at",
+    "reason",
+)
+_FILL_FIELDS = (
+    "symbol",
+    "trade_id",
+    "client_order_id",
+    "venue_order_id",
+    "side",
+    "quantity",
+    "price",
+    "fee",
+    "fee_currency",
+    "maker",
+    "at",
+)
+_ENUMS: dict[str, Any] = {
+    "role": Role,
+    "side": Side,
+    "type": OrderType,
+    "time_in_force": TimeInForce,
+    "status": OrderStatus,
+}
+
+
+def _order(row: Row[Any]) -> Order:
+    values = {name: getattr(row, name) for name in _FIELDS}
+    return Order(**{name: _ENUMS[name](value) if name in _ENUMS else value for name, value in values.items()})
+
+
+def _replace(order: Order, **changes: Any) -> Order:
+    return Order(**{name: getattr(order, name) for name in _FIELDS} | changes)
+
+
+def _ledger(row: Row[Any]) -> pnl.Ledger:
+    return pnl.Ledger(
+        quantity=row.quantity,
+        average_price=row.average_price,
+        realised_pnl=row.realised_pnl,
+        fees=row.fees,
+    )
+
+
+def _keep(tx: Connection, held: Claim, ledger: pnl.Ledger, now: datetime) -> None:
+    tx.execute(
+        update(positions)
+        .where(_at(positions, held.lane))
+        .values(
+            quantity=ledger.quantity,
+            average_price=ledger.average_price,
+            realised_pnl=ledger.realised_pnl,
+            fees=ledger.fees,
+            updated_at=now,
+        )
+    )
+
+
+def _trade(tx: Connection, row: Row[Any]) -> Trade:
+    made = of_intent(tx, row.intent_id)
+    alert = alert_of(tx, row.intent_id)
+    entry = next(order for order in made if order.role is Role.ENTRY)
+    return Trade(
+        intent_id=row.intent_id,
+        side=entry.side,
+        price=row.reference_price,
+        stop=_stop_of(alert),
+        stop_price=row.stop_price,
+        entry=entry,
+        target=alert.levels.target,
+        close_percent=alert.target_close_percent,
+        rungs=alert.rungs,
+        orders=tuple(made),
+    )
+
+
+def _stop_of(alert: Alert) -> Decimal:
+    if alert.levels.stop is None:
+        raise ValueError(f"the entry {alert.ticker} was stored without a stop")
+    return alert.levels.stop
+
+
+def _at(table: Any, lane: Lane) -> Any:
+    return and_(table.c.venue == lane.venue, table.c.account == lane.account, table.c.symbol == lane.symbol)

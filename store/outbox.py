@@ -1,0 +1,82 @@
+"""Notices out, votes in: the only place where the processes meet.
+
+Never posts anything and never judges a vote; every function works inside the caller's transaction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from store import tables
+from store._engine import insert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One thing to tell people; `alert_id` is None for what concerns no single alert."""
+
+    seq: int
+    at: datetime
+    kind: str
+    alert_id: str | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """A person's word on an intent."""
+
+    voter: str
+    approve: bool
+    at: datetime
+
+
+def notify(tx: Connection, *, kind: str, text: str, alert_id: str | None, now: datetime) -> None:
+    """Puts a notice into the outbox: it is told if, and only if, this transaction commits."""
+    tx.execute(insert(tx, tables.notices).values(at=now, kind=kind, alert_id=alert_id, text=text))
+
+
+def unposted(tx: Connection, limit: int) -> list[Notice]:
+    """The oldest notices that no channel has taken yet."""
+    notices = tables.notices.c
+    rows = tx.execute(
+        select(notices.seq, notices.at, notices.kind, notices.alert_id, notices.text)
+        .where(notices.posted_at.is_(None))
+        .order_by(notices.seq)
+        .limit(limit)
+    )
+    return [Notice(**row) for row in rows.mappings()]
+
+
+def posted(tx: Connection, seq: int, now: datetime) -> bool:
+    """Stamps a notice that the channel took; False when it was stamped before."""
+    notices = tables.notices
+    stamped = tx.execute(
+        update(notices).where(notices.c.seq == seq, notices.c.posted_at.is_(None)).values(posted_at=now)
+    )
+    return stamped.rowcount == 1
+
+
+def vote(tx: Connection, *, intent_id: str, voter: str, approve: bool, now: datetime) -> bool:
+    """Records a vote; False, and nothing changes, when this voter has voted on this intent.
+
+    Conflict when there is no such intent.
+    """
+    votes = tables.votes
+    taken = tx.execute(
+        insert(tx, votes)
+        .values(intent_id=intent_id, voter=voter, approve=approve, at=now)
+        .on_conflict_do_nothing(index_elements=[votes.c.intent_id, votes.c.voter])
+        .returning(votes.c.seq)
+    )
+    return taken.first() is not None
+
+
+def votes(tx: Connection, intent_id: str) -> list[Vote]:
+    """The votes on an intent, in the order in which they came."""
+    of = tables.votes.c
+    rows = tx.execute(select(of.voter, of.approve, of.at).where(of.intent_id == intent_id).order_by(of.seq))
+    return [Vote(**row) for row in rows.mappings()]
