@@ -178,13 +178,15 @@ def _prepare_sqlite(connection: Any, *, sound: bool, version: str) -> None:
 
 def _begin(connection: Connection) -> None:
     # IMMEDIATE: a transaction that reads first and writes later would fail under another writer at once.
+    # The pragmas go past SQLAlchemy: they cannot fail, and its way costs more than they do.
+    driver: Any = connection.connection.dbapi_connection
     wait = connection.get_execution_options().get(WRITES)
     if wait is None:
-        connection.exec_driver_sql("PRAGMA query_only = ON")
+        driver.execute("PRAGMA query_only = ON")
         connection.exec_driver_sql("BEGIN")
     else:
-        connection.exec_driver_sql("PRAGMA query_only = OFF")
-        connection.exec_driver_sql(f"PRAGMA busy_timeout = {int(wait)}")
+        driver.execute("PRAGMA query_only = OFF")
+        driver.execute(f"PRAGMA busy_timeout = {int(wait)}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 

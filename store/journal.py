@@ -13,11 +13,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, insert, or_, select, update
-from sqlalchemy.dialects.postgresql import insert as pg_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.engine import Connection, Row
 
-from store import outbox
+from store import _engine, outbox
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -32,6 +30,7 @@ from trading.model import (
     Route,
     Source,
 )
+from trading.policy import effective_at
 
 REFUSALS_KEPT = 1000
 UNDONE = (
@@ -112,7 +111,6 @@ def record(
         known = tx.execute(select(intents.c.status).where(intents.c.id == first.alert_id)).scalar_one()
         outcome = "duplicate" if first.fingerprint == alert.fingerprint else "conflict"
         return Recorded(outcome=outcome, alert_id=first.alert_id, status=IntentStatus(known))
-    effective_at = min(alert.sent_at or received_at, received_at)
     seq = tx.execute(
         insert(alerts)
         .values(
@@ -147,7 +145,7 @@ def record(
             kind=alert.kind,
             status=status,
             reason=reason,
-            effective_at=effective_at,
+            effective_at=effective_at(alert=alert, received_at=received_at),
             attempts=0,
             updated_at=received_at,
         )
@@ -334,9 +332,8 @@ def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None
 def _take_key(
     tx: Connection, key: str, alert: Alert, alert_id: str, now: datetime, free_before: datetime | None
 ) -> bool:
-    make = pg_insert if tx.dialect.name == "postgresql" else sqlite_insert
     values = {"alert_id": alert_id, "fingerprint": alert.fingerprint, "taken_at": now}
-    statement = make(alert_keys).values(key=key, **values)
+    statement = _engine.insert(tx, alert_keys).values(key=key, **values)
     if free_before is None:
         statement = statement.on_conflict_do_nothing(index_elements=["key"])
     else:
@@ -347,9 +344,8 @@ def _take_key(
 
 
 def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
-    make = pg_insert if tx.dialect.name == "postgresql" else sqlite_insert
     tx.execute(
-        make(positions)
+        _engine.insert(tx, positions)
         .values(
             venue=lane.venue,
             account=lane.account,

@@ -7,7 +7,7 @@ that is not reduce-only; and the same intent always gets the same client order i
 >>> perp = Instrument(symbol="BTC-USDT-PERP", base="BTC", quote="USDT", kind=InstrumentKind.PERPETUAL,
 ...     tick_size=Decimal("0.5"), lot_size=Decimal("0.1"), min_quantity=Decimal("0.1"))
 >>> alert = Alert(kind=AlertKind.ENTRY, message="entry", ticker="BTCUSDTPERP", symbol="BTC-USDT-PERP",
-...     exchange="BINANCE", subaccount="main", account="MAIN", fingerprint="0", side=Side.BUY,
+...     exchange="PAPER", subaccount="main", account="MAIN", fingerprint="0", side=Side.BUY,
 ...     long=Levels(stop=Decimal("89.7"), target=Decimal(130)), target_close_percent=Decimal(50),
 ...     rungs=(Rung(number=1, multiple=Decimal(1)),))
 >>> made = plan(intent_id="018c2f3a9b7c00d1e2f3", alert=alert, instrument=perp,
