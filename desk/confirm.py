@@ -1,0 +1,282 @@
+"""Learns from the venue what became of our orders, and keeps every position under its stop.
+
+`catch_up` asks and writes down; `guard` acts on what `trading.protect` finds missing. It must never take
+one unanswered question for proof, and never leave an open position without asking what covers it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from desk import fence
+from desk.stages import mark
+from desk.work import Later, Work
+from store import Transaction, journal, orders, outbox, switches
+from store.orders import LaneState
+from trading.errors import OrderNotFound, Rejected
+from trading.model import (
+    Fill,
+    Order,
+    OrderReport,
+    OrderStatus,
+    Position,
+    Role,
+)
+from trading.protect import Cancel, Close, Send, closing, protect, protected
+from trading.reconcile import reconcile
+
+log = logging.getLogger(__name__)
+
+#: How long a position may be open without a proved stop before it is closed.
+NAKED_LIMIT = timedelta(seconds=5)
+#: How often an open position or a resting order is looked at.
+WATCH = timedelta(seconds=2)
+#: Fills are asked for from a little before the last known one: clocks and lists are not exact.
+_OVERLAP = timedelta(seconds=10)
+_ROUNDS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """A lane as journal and venue have it, after both agree.
+
+    `absent` are ids of entries whose request is proved not to have arrived; `resting` is everything
+    on the venue, ours or not.
+    """
+
+    state: LaneState
+    position: Position
+    resting: tuple[OrderReport, ...]
+    absent: frozenset[str]
+
+    def doubt(self, *roles: Role) -> datetime | None:
+        """When the last doubt about orders of these roles can be settled; None if there is none."""
+        times = [
+            order.retry_at
+            for order in self.state.unsettled
+            if order.status is OrderStatus.SUBMITTED and order.role in roles and order.retry_at
+            if order.client_order_id not in self.absent
+        ]
+        return max(times, default=None)
+
+
+def catch_up(work: Work) -> View:
+    """Asks the venue about the lane, writes down what is new, and returns both sides."""
+    with work.store.read() as tx:
+        state = orders.lane_state(tx, work.lane)
+    symbol = work.lane.symbol
+    resting = tuple(work.exchange.open_orders(symbol))
+    listed = {report.client_order_id for report in resting}
+    asked, absent = _ask(work, [o for o in state.unsettled if o.client_order_id not in listed])
+    # The position comes last: what it shows is no older than what the orders show.
+    position = work.exchange.position(symbol)
+    changed = reconcile(orders=state.unsettled, reports=[*resting, *asked])
+    gone = _gone(state.unsettled, absent)
+    fills = _new_fills(work, state, changed, position)
+    if changed or gone or fills:
+        with work.store.write() as tx:
+            now = work.clock()
+            for order in (*changed, *gone):
+                orders.settle(tx, work.claim, order, now=now)
+            for fill in orders.add_fills(tx, work.claim, fills, now=now):
+                _tell_fill(tx, fill, now)
+        with work.store.read() as tx:
+            state = orders.lane_state(tx, work.lane)
+    view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
+    return _agree(work, view)
+
+
+def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
+    """Acts until the position has its stop and targets and nothing rests without a reason.
+
+    Returns the last view, or Later when the venue's answer must be waited for. `keep` are the ids of
+    intents at work on the lane. A position whose stop cannot be had within NAKED_LIMIT is closed.
+    """
+    for attempt in range(_ROUNDS):
+        view = catch_up(work)
+        instrument = work.exchange.instrument(work.lane.symbol)
+        with work.store.read() as tx:
+            halted = switches.halted(tx) is not None
+        actions = protect(
+            position=view.position,
+            trade=view.state.trade,
+            unsettled=view.state.unsettled,
+            price=_price(work) if view.state.trade and not view.position.is_flat else None,
+            instrument=instrument,
+            keep=keep,
+            halted=halted,
+        )
+        overdue = _watch_naked(work, view)
+        # After a restart the clock may have run out while nobody could try: one try comes first.
+        if overdue is not None and (attempt or not actions):
+            actions = (overdue,)
+        if not actions:
+            return _rest(work, view)
+        for action in actions:
+            _do(work, action)
+    return Later(work.clock() + WATCH)
+
+
+def alarm(work: Work, text: str, *, alert_id: str | None) -> None:
+    """Tells people that they are needed."""
+    log.error("%s: %s", work.lane, text)
+    with work.store.write() as tx:
+        now = work.clock()
+        outbox.notify(tx, kind="alarm", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
+        if alert_id is not None:
+            journal.tell(tx, alert_id, "alarm", text, now)
+
+
+def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]]:
+    """Reports of orders that do not rest, and the ids of those that the venue surely does not have."""
+    reports: list[OrderReport] = []
+    absent: set[str] = set()
+    for order in unlisted:
+        try:
+            reports.append(work.exchange.order(order.symbol, order.client_order_id))
+            continue
+        except OrderNotFound:
+            if order.retry_at is not None and work.exchange.time() < order.retry_at:
+                continue
+        try:
+            reports.append(work.exchange.order(order.symbol, order.client_order_id))
+        except OrderNotFound:
+            absent.add(order.client_order_id)
+    return reports, absent
+
+
+def _gone(unsettled: Collection[Order], absent: Collection[str]) -> list[Order]:
+    """What absence means: an entry may be sent again by its intent, with the stop that went with it.
+
+    Everything else is made anew when it is still wanted.
+    """
+    gone = []
+    lost = [order for order in unsettled if order.client_order_id in absent]
+    entries = {order.intent_id for order in lost if order.role is Role.ENTRY}
+    for order in unsettled:
+        if order.client_order_id not in absent:
+            continue
+        if order.status.is_open:
+            reason = "the venue knows it no more"
+            gone.append(replace(order, status=OrderStatus.CANCELED, reason=reason))
+        elif order.role is not Role.ENTRY and order.intent_id not in entries:
+            gone.append(replace(order, status=OrderStatus.EXPIRED, reason="it never reached the venue"))
+    return gone
+
+
+def _new_fills(work: Work, state: LaneState, changed: Collection[Order], position: Position) -> list[Fill]:
+    filled = any(order.filled_quantity for order in changed)
+    if not filled and position.quantity == state.ledger.quantity:
+        return []
+    since = state.last_fill_at
+    if since is None:
+        signed = [order.signed_at for order in state.unsettled if order.signed_at]
+        since = min(signed, default=work.clock())
+    return list(work.exchange.fills(work.lane.symbol, since=since - _OVERLAP))
+
+
+def _agree(work: Work, view: View) -> View:
+    """Where fills do not explain the position, the venue's word stands, and people are told."""
+    known = view.state.ledger.quantity
+    if known == view.position.quantity:
+        return view
+    text = f"the position is {view.position.quantity:f} on the venue, {known:f} by our fills"
+    trade = view.state.trade
+    with work.store.write() as tx:
+        now = work.clock()
+        orders.correct(
+            tx,
+            work.claim,
+            quantity=view.position.quantity,
+            average_price=view.position.average_price,
+            now=now,
+        )
+        outbox.notify(
+            tx,
+            kind="drift",
+            text=f"{work.lane}: {text}",
+            alert_id=trade.intent_id if trade else None,
+            now=now,
+        )
+    log.warning("%s: %s", work.lane, text)
+    with work.store.read() as tx:
+        return replace(view, state=orders.lane_state(tx, work.lane))
+
+
+def _do(work: Work, action: Send | Cancel | Close) -> None:
+    work.breathe()
+    match action:
+        case Cancel(order=order):
+            work.exchange.cancel(order.symbol, order.client_order_id)
+            mark(f"{order.role}.cancelled")
+        case Send(order=order):
+            _write_down(work, order)
+            fence.send(work, order)
+        case Close(order=order, reason=reason):
+            alarm(work, f"closing at the market: {reason}", alert_id=order.intent_id)
+            _write_down(work, order)
+            fence.send(work, order)
+
+
+def _write_down(work: Work, order: Order) -> None:
+    """A planned order takes its final quantity, a new one its row, before it leaves."""
+    with work.store.write() as tx:
+        known = {made.client_order_id for made in orders.of_intent(tx, order.intent_id)}
+        if order.client_order_id in known:
+            orders.resize(tx, work.claim, order, now=work.clock())
+        else:
+            orders.add(tx, work.claim, [order], now=work.clock())
+
+
+def _rest(work: Work, view: View) -> View | Later:
+    """Nothing is left to do: what that means for the trade and for the next look."""
+    trade, position = view.state.trade, view.position
+    doubt = view.doubt(*Role)
+    if doubt is not None:
+        return Later(min(doubt, work.clock() + WATCH) if not position.is_flat else doubt)
+    if view.state.naked_since is not None:
+        with work.store.write() as tx:
+            orders.set_naked(tx, work.claim, since=None)
+    if trade is not None and position.is_flat and trade.entry.status.is_final and not view.state.unsettled:
+        with work.store.write() as tx:
+            reason = "the position is flat and nothing rests"
+            orders.end_trade(tx, work.claim, reason=reason, now=work.clock())
+    return view
+
+
+def _watch_naked(work: Work, view: View) -> Close | None:
+    """Remembers since when a position has no proved stop; what ends it once that is too long."""
+    trade, position = view.state.trade, view.position
+    if trade is None or position.is_flat or protected(position, trade, view.state.unsettled):
+        return None
+    now = work.clock()
+    since = view.state.naked_since
+    if since is None:
+        with work.store.write() as tx:
+            orders.set_naked(tx, work.claim, since=now)
+        return None
+    if now - since < NAKED_LIMIT or view.doubt(Role.CLOSE) is not None:
+        return None
+    attempt = 1 + sum(order.role is Role.CLOSE for order in trade.orders)
+    order = closing(position=position, intent_id=trade.intent_id, attempt=attempt)
+    return Close(order=order, reason=f"no stop was proved within {NAKED_LIMIT.total_seconds():.0f} s")
+
+
+def _price(work: Work) -> Decimal | None:
+    try:
+        return work.exchange.price(work.lane.symbol)
+    except Rejected as error:
+        log.warning("%s: no price: %s", work.lane, error)
+        return None
+
+
+def _tell_fill(tx: Transaction, fill: Fill, now: datetime) -> None:
+    if fill.client_order_id is None:
+        return
+    intent_id = fill.client_order_id.split("-")[0]
+    text = f"{fill.side} {fill.quantity:f} at {fill.price:f}, fee {fill.fee:f} {fill.fee_currency}"
+    journal.tell(tx, intent_id, "fill", text, now)

@@ -1,0 +1,183 @@
+"""Says what becomes of an intent before anything is sent: policy, votes, expiry.
+
+It must never approve by default: a doubt, an error or an old vote ends in a refusal with its reason.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from desk.stages import mark
+from desk.work import Work
+from store import journal, orders, outbox, switches
+from store.journal import Intent
+from trading import policy
+from trading.errors import VenueError
+from trading.lifecycle import IntentEvent
+from trading.model import ZERO, AlertKind, IntentStatus, Limits
+from trading.pnl import unrealised
+from trading.policy import Decision, History
+
+log = logging.getLogger(__name__)
+
+_EVENTS = {
+    IntentStatus.APPROVED: IntentEvent.APPROVE,
+    IntentStatus.AWAITING_APPROVAL: IntentEvent.ASK,
+    IntentStatus.DENIED: IntentEvent.DENY,
+    IntentStatus.EXPIRED: IntentEvent.EXPIRE,
+    IntentStatus.IGNORED: IntentEvent.IGNORE,
+}
+
+
+def decide(work: Work, intent: Intent) -> IntentStatus:
+    """Decides an intent that was just received; on paper its price becomes the last price first."""
+    work.observe(work.lane, intent.alert, intent.received_at)
+    now = work.clock()
+    halted, history = _circumstances(work, intent, now)
+    decision = policy.decide(
+        alert=intent.alert,
+        route=intent.route,
+        rules=work.rules,
+        history=history,
+        now=now,
+        received_at=intent.received_at,
+        max_age=work.settings.max_alert_age,
+        halted=halted,
+        live=work.settings.live_trading,
+        venue_known=True,
+        has_keys=_has_keys(work),
+    )
+    expires_at = None
+    if decision.status is IntentStatus.AWAITING_APPROVAL:
+        expires_at = now + work.settings.approval_timeout
+    with work.store.write() as tx:
+        status = journal.advance(
+            tx,
+            work.claim,
+            intent,
+            _EVENTS[decision.status],
+            reason=decision.reason,
+            now=now,
+            expires_at=expires_at,
+        )
+    mark("decided")
+    return status
+
+
+def count_votes(work: Work, intent: Intent) -> IntentStatus:
+    """Decides an intent that waits for a person, if somebody voted or its time is over."""
+    now = work.clock()
+    with work.store.read() as tx:
+        votes = outbox.votes(tx, intent.id)
+    expires_at = intent.expires_at or now
+    first = next((vote for vote in votes if vote.at < expires_at), None)
+    if first is None:
+        if now < expires_at:
+            return intent.status
+        limit = work.settings.approval_timeout.total_seconds()
+        return _conclude(work, intent, IntentEvent.EXPIRE, f"nobody approved it within {limit:.0f} s")
+    if not first.approve:
+        return _conclude(work, intent, IntentEvent.DECLINE, f"declined by {first.voter}")
+    decision = recheck(work, intent)
+    if decision.status is IntentStatus.APPROVED:
+        drifted = _drift(work, intent)
+        if drifted is not None:
+            return _conclude(work, intent, IntentEvent.DENY, drifted)
+        return _conclude(work, intent, IntentEvent.APPROVE, f"approved by {first.voter}")
+    return _conclude(work, intent, _EVENTS[decision.status], decision.reason)
+
+
+def recheck(work: Work, intent: Intent) -> Decision:
+    """Policy once more, right before something is sent."""
+    now = work.clock()
+    halted, history = _circumstances(work, intent, now)
+    return policy.recheck(
+        alert=intent.alert,
+        rules=work.rules,
+        history=history,
+        now=now,
+        received_at=intent.received_at,
+        max_age=work.settings.max_alert_age,
+        expires_at=intent.expires_at,
+        halted=halted,
+        live=work.settings.live_trading,
+        venue_known=True,
+        has_keys=_has_keys(work),
+    )
+
+
+def _conclude(work: Work, intent: Intent, event: IntentEvent, reason: str) -> IntentStatus:
+    # The deadline stays on record: an approval counts no longer than it, also while it waits to be sent.
+    with work.store.write() as tx:
+        status = journal.advance(
+            tx,
+            work.claim,
+            intent,
+            event,
+            reason=reason,
+            now=work.clock(),
+            expires_at=intent.expires_at,
+        )
+    mark("voted")
+    return status
+
+
+def _has_keys(work: Work) -> bool:
+    account = work.settings.accounts.get(work.lane.account)
+    return bool(account and account.api_key and account.api_secret)
+
+
+def _drift(work: Work, intent: Intent) -> str | None:
+    """Why the price has moved too far since the alert; a price that cannot be had is reason enough."""
+    alert = intent.alert
+    stop = alert.levels.stop
+    if alert.kind is not AlertKind.ENTRY or alert.price is None or stop is None:
+        return None
+    try:
+        price = work.exchange.price(work.lane.symbol)
+    except VenueError as error:
+        return f"the price could not be checked at the vote: {error}"
+    return policy.drift(
+        price_then=alert.price, price_now=price, stop=stop, max_share=work.settings.approval_max_drift
+    )
+
+
+def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, History]:
+    """Whether trading is halted, and what happened before this intent, as far as its limits need it."""
+    lane, limits = work.lane, work.rules.limits if work.rules else Limits()
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    others, sent, realised = 0, 0, ZERO
+    with work.store.read() as tx:
+        halted = switches.halted(tx) is not None
+        effective_at, traded_at = orders.last_entry(tx, lane, but=intent.id)
+        if limits.max_open_positions is not None:
+            open_now = orders.open_lanes(tx, venue=lane.venue, account=lane.account)
+            others = sum(other != lane for other in open_now)
+        if limits.max_orders_per_minute is not None:
+            since = now - timedelta(minutes=1)
+            sent = orders.made_since(tx, venue=lane.venue, account=lane.account, since=since, but=intent.id)
+        if limits.max_daily_loss is not None:
+            realised = orders.realised_since(tx, venue=lane.venue, account=lane.account, since=midnight)
+    watched = limits.max_daily_loss is not None and intent.kind is AlertKind.ENTRY
+    return halted, History(
+        last_entry_at=effective_at,
+        last_entry_traded_at=traded_at,
+        open_positions=others,
+        orders_last_minute=sent,
+        day_pnl=_with_open(work, realised) if watched else realised,
+    )
+
+
+def _with_open(work: Work, realised: Decimal) -> Decimal | None:
+    """The day's P&L with what is open now; None if a venue does not say."""
+    total = realised
+    try:
+        for position in work.exchange.positions():
+            price = work.exchange.price(position.symbol)
+            total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
+    except VenueError as error:
+        log.warning("%s: the day's P&L cannot be known: %s", work.lane, error)
+        return None
+    return total

@@ -1,0 +1,343 @@
+"""Carries an approved intent out: entry, exit, breakeven.
+
+Each of them looks at what is there and does what is missing, so that it can be called again after any
+crash and goes on where the last one ended. It must never send an entry while something of the lane is in
+doubt or open, and never take a stop away before its successor is proved.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from desk import fence
+from desk.confirm import WATCH, View, catch_up, guard
+from desk.decide import recheck
+from desk.stages import mark
+from desk.work import Later, Work
+from store import journal, orders
+from store.journal import Intent
+from trading import ladder, pnl, rounding, sizing
+from trading.errors import Denied
+from trading.lifecycle import IntentEvent
+from trading.model import (
+    Direction,
+    Instrument,
+    IntentStatus,
+    Order,
+    OrderReport,
+    OrderStatus,
+    OrderType,
+    Plan,
+    Position,
+    Protection,
+    Role,
+)
+from trading.protect import ATTEMPTS, behind, closing, protected, stop_order
+
+log = logging.getLogger(__name__)
+
+#: Looks at the lane within one run; what takes longer is taken up by the next run.
+_ROUNDS = 20
+#: Refused closes after which a person must act.
+CLOSE_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The intent ends here, with this event and this reason."""
+
+    event: IntentEvent
+    reason: str = ""
+
+
+def entry(work: Work, intent: Intent) -> Later | Ended:
+    """Closes what is open, enters, and stays until stop and targets are proved. Denied before it sends."""
+    with work.store.read() as tx:
+        made = orders.of_intent(tx, intent.id)
+    order = next((o for o in made if o.role is Role.ENTRY), None)
+    early: Later | Ended | None = None
+    if order is None or order.status is OrderStatus.INITIALIZED:
+        early = _enter(work, intent, made if order is not None else [])
+    elif order.status is OrderStatus.SUBMITTED and order.client_order_id in catch_up(work).absent:
+        early = _again(work, intent, made)
+    return early or _finish_entry(work, intent)
+
+
+def exit_(work: Work, intent: Intent) -> Later | Ended:
+    """Closes the position and takes every order of the instrument back."""
+    early = flatten(work, intent, end_trade=True)
+    if early is not None:
+        return early
+    with work.store.read() as tx:
+        closed = any(o.filled_quantity for o in orders.of_intent(tx, intent.id))
+    return Ended(IntentEvent.FINISH, "" if closed else "it was flat already")
+
+
+def breakeven(work: Work, intent: Intent) -> Later | Ended:
+    """Moves the stop of the open trade; the old one goes only when the new one is proved."""
+    view = catch_up(work)
+    with work.store.read() as tx:
+        made = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.STOP]
+    # EXPIRED: the request was lost on its way, which is no refusal.
+    if not made or (made[-1].status is OrderStatus.EXPIRED and len(made) < ATTEMPTS):
+        planned = _new_stop(work, intent, view, attempt=len(made) + 1)
+        if isinstance(planned, Ended):
+            return planned
+        order = planned
+        with work.store.write() as tx:
+            orders.add(tx, work.claim, [order], now=work.clock())
+        mark("breakeven.planned")
+    else:
+        order = made[-1]
+    if order.status is OrderStatus.INITIALIZED:
+        order = fence.send(work, order)
+    if order.status is OrderStatus.SUBMITTED:
+        return Later(order.retry_at or work.clock() + WATCH)
+    if order.status.is_open and order.trigger_price is not None:
+        with work.store.write() as tx:
+            orders.move_stop(tx, work.claim, stop_price=order.trigger_price, now=work.clock())
+        mark("breakeven.moved")
+    elif order.status is not OrderStatus.FILLED:
+        return Ended(IntentEvent.FAIL, f"the old stop stays: the new one is {order.status}, {order.reason}")
+    guarded = guard(work)
+    return guarded if isinstance(guarded, Later) else Ended(IntentEvent.FINISH)
+
+
+def flatten(work: Work, intent: Intent, *, end_trade: bool) -> Later | Ended | None:
+    """Brings the lane to no position and no order, the stop last; None when it is there.
+
+    Orders that are not ours go too. What is in doubt is waited for.
+    """
+    for _ in range(_ROUNDS):
+        view = catch_up(work)
+        doubt = view.doubt(Role.ENTRY, Role.CLOSE)
+        if doubt is not None:
+            return Later(doubt)
+        if not view.position.is_flat:
+            _cancel(work, [report for report in view.resting if report.type is not OrderType.STOP])
+            refused = _close(work, intent, view.position)
+            if refused is not None:
+                return refused
+        elif view.resting:
+            _cancel(work, view.resting)
+        else:
+            return _flat(work, view, intent, end_trade=end_trade)
+    return Later(work.clock() + WATCH)
+
+
+def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later | None:
+    """Nothing is open and nothing rests: done, unless a request may still arrive."""
+    doubt = view.doubt(*Role)
+    if doubt is not None:
+        return Later(doubt)
+    if end_trade and view.state.trade is not None:
+        with work.store.write() as tx:
+            orders.end_trade(
+                tx, work.claim, reason=f"closed by the {intent.alert.message} {intent.id}", now=work.clock()
+            )
+    return None
+
+
+def _cancel(work: Work, resting: list[OrderReport] | tuple[OrderReport, ...]) -> None:
+    for report in resting:
+        work.breathe()
+        work.exchange.cancel_report(report)
+        mark("cancelled")
+
+
+def _close(work: Work, intent: Intent, position: Position) -> Ended | None:
+    with work.store.write() as tx:
+        closes = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.CLOSE]
+        if sum(o.status is OrderStatus.REJECTED for o in closes) >= CLOSE_ATTEMPTS:
+            return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
+        order = closing(position=position, intent_id=intent.id, attempt=len(closes) + 1)
+        orders.add(tx, work.claim, [order], now=work.clock())
+    mark("close.planned")
+    fence.send(work, order)
+    return None
+
+
+def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | None:
+    """Up to the request that enters; `made` is the plan that an earlier run wrote down, if it came so far."""
+    unwanted = _unwanted(work, intent)
+    if unwanted is not None:
+        return unwanted
+    early = flatten(work, intent, end_trade=not made)
+    if early is not None:
+        return early
+    plan = _planned(made) if made else _plan(work, intent)
+    _send_entry(work, plan)
+    return None
+
+
+def _again(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | None:
+    """The entry is proved absent: sends it once more, or drops it if its time is over."""
+    plan = _planned(made)
+    unwanted = _unwanted(work, intent)
+    if unwanted is not None:
+        with work.store.write() as tx:
+            for order in (plan.entry, plan.stop):
+                lost = replace(order, status=OrderStatus.EXPIRED, reason="it never reached the venue")
+                if order.status is OrderStatus.SUBMITTED:
+                    orders.settle(tx, work.claim, lost, now=work.clock())
+            orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
+        return unwanted
+    early = flatten(work, intent, end_trade=False)
+    if early is None:
+        _send_entry(work, plan)
+    return early
+
+
+def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
+    """What is proved by now decides: done, failed, or to be looked at again."""
+    guarded = guard(work)
+    if isinstance(guarded, Later):
+        return guarded
+    with work.store.read() as tx:
+        made = orders.of_intent(tx, intent.id)
+    order = next(o for o in made if o.role is Role.ENTRY)
+    if order.status is OrderStatus.SUBMITTED:
+        return Later(work.clock())
+    if order.status.is_final and not order.filled_quantity:
+        return Ended(
+            IntentEvent.FAIL, f"nothing was entered: the entry is {order.status} {order.reason}".rstrip()
+        )
+    if guarded.position.is_flat and _closed_again(made, order):
+        return Ended(IntentEvent.FAIL, "the position was closed, since it could not be protected")
+    trade, position = guarded.state.trade, guarded.position
+    if trade is not None and not position.is_flat and not protected(position, trade, guarded.state.unsettled):
+        return Later(work.clock() + WATCH)
+    if order.status.is_open:
+        return Ended(IntentEvent.FINISH, "the entry rests; stop and targets follow its fills")
+    refused = sum(o.role is Role.TARGET and o.status is OrderStatus.REJECTED for o in made)
+    return Ended(IntentEvent.FINISH, f"the venue refused {refused} targets" if refused else "")
+
+
+def _closed_again(made: list[Order], entry: Order) -> bool:
+    """True if a close followed the entry; one before it made room for it."""
+    later = made[made.index(entry) + 1 :]
+    return any(o.role is Role.CLOSE and o.filled_quantity for o in later)
+
+
+def _unwanted(work: Work, intent: Intent) -> Ended | None:
+    """Policy once more: why the entry must not leave any more, if so."""
+    decision = recheck(work, intent)
+    if decision.status is IntentStatus.APPROVED:
+        return None
+    event = IntentEvent.DENY if decision.status is IntentStatus.DENIED else IntentEvent.EXPIRE
+    return Ended(event, decision.reason)
+
+
+def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order | Ended:
+    """The stop that a breakeven wants, or why there is nothing to do. Denied if it would trigger at once."""
+    position, trade = view.position, view.state.trade
+    if position.is_flat:
+        return Ended(IntentEvent.FINISH, "it is flat: there is no stop to move")
+    if trade is None or trade.side is position.closing_side or position.average_price is None:
+        raise Denied("the open position is not one that this server entered: its stop is yours to move")
+    levels = intent.alert.long if position.direction is Direction.LONG else intent.alert.short
+    level = levels.breakeven or pnl.breakeven_price(
+        direction=position.direction,
+        average_price=position.average_price,
+        fee_rate=work.exchange.capabilities.taker_fee,
+    )
+    instrument = work.exchange.instrument(work.lane.symbol)
+    level = rounding.breakeven_to_tick(
+        direction=position.direction, price=level, tick_size=instrument.tick_size
+    )
+    if behind(direction=position.direction, level=trade.stop_price, price=level):
+        return Ended(
+            IntentEvent.FINISH, f"the stop stays at {trade.stop_price:f}: {level:f} would be further away"
+        )
+    price = work.exchange.price(work.lane.symbol)
+    if behind(direction=position.direction, level=level, price=price):
+        raise Denied(
+            f"the old stop {trade.stop_price:f} stays: the price {price:f} is through {level:f} already"
+        )
+    return stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
+
+
+def _plan(work: Work, intent: Intent) -> Plan:
+    """Sizes the entry from the balance of this moment and writes its orders down."""
+    alert, rules = intent.alert, work.rules
+    if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
+        raise Denied(f"set RISK_{alert.account} and LEVERAGE_{alert.account}")
+    instrument = work.exchange.instrument(work.lane.symbol)
+    market = work.exchange.price(work.lane.symbol)
+    price = alert.price if alert.price is not None else market
+    _check_levels(intent, instrument, price, market)
+    if work.exchange.capabilities.leverage:
+        work.exchange.set_leverage(work.lane.symbol, rules.leverage)
+    sized = sizing.size(
+        free_collateral=work.exchange.balance().free,
+        risk=rules.risk,
+        leverage=rules.leverage,
+        price=price,
+        stop=alert.levels.stop,
+        fixed_quantity=alert.size,
+        max_notional=rules.limits.max_notional,
+        instrument=instrument,
+    )
+    plan = ladder.plan(
+        intent_id=intent.id, alert=alert, instrument=instrument, quantity=sized.quantity, price=price
+    )
+    notes = [note for note in (instrument.note, *plan.notes) if note]
+    if sized.cut_by:
+        notes.append(f"the quantity was cut by {sized.cut_by}")
+    with work.store.write() as tx:
+        now = work.clock()
+        orders.follow(
+            tx,
+            work.claim,
+            intent,
+            sizing=sized,
+            planned=[plan.entry, plan.stop, *plan.targets],
+            reference_price=price,
+            stop_price=_trigger(plan.stop),
+            now=now,
+        )
+        detail = (
+            f"{sized.quantity:f} {instrument.base}: risk {sized.risk:f} % of {sized.free_collateral:f}"
+            f" {instrument.quote}, worst loss {sized.worst_loss:f}, notional {sized.notional:f}"
+        )
+        journal.tell(tx, intent.id, "sized", detail, now)
+        for note in notes:
+            journal.tell(tx, intent.id, "note", note, now)
+    mark("planned")
+    return plan
+
+
+def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market: Decimal) -> None:
+    alert, stop = intent.alert, intent.alert.levels.stop
+    direction = Direction.LONG if alert.side and alert.side.sign > 0 else Direction.SHORT
+    if stop is None:
+        raise Denied("an entry needs a stop")
+    if behind(direction=direction, level=stop, price=price):
+        raise Denied(f"the stop {stop:f} is on the wrong side of the price {price:f}")
+    if alert.order_type is OrderType.MARKET and behind(direction=direction, level=stop, price=market):
+        raise Denied(f"the price is {market:f} now, already through the stop {stop:f}")
+
+
+def _planned(made: list[Order]) -> Plan:
+    """The plan as it was written down before the process ended."""
+    first = {role: next(o for o in made if o.role is role) for role in (Role.ENTRY, Role.STOP)}
+    return Plan(entry=first[Role.ENTRY], stop=first[Role.STOP])
+
+
+def _send_entry(work: Work, plan: Plan) -> None:
+    """Entry and stop in as few acts as the venue allows."""
+    protection = work.exchange.capabilities.protection
+    if protection is Protection.ATTACHED:
+        fence.send(work, plan.entry, stop=plan.stop)
+        return
+    if protection is Protection.BEFORE and plan.stop.status is OrderStatus.INITIALIZED:
+        fence.send(work, plan.stop)
+    fence.send(work, plan.entry)
+
+
+def _trigger(stop: Order) -> Decimal:
+    if stop.trigger_price is None:
+        raise ValueError(f"the stop {stop.client_order_id} has no trigger")
+    return stop.trigger_price

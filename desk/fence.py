@@ -1,0 +1,76 @@
+"""Sends one order so that it reaches the venue once, whatever happens in between.
+
+The commit that says SUBMITTED, with the signing time, comes before the request; the venue refuses a copy
+that arrives after its receive window; until `retry_at` silence proves nothing. A request is sent once: it
+must never be repeated here while the one before it may still arrive.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from desk.stages import mark
+from desk.work import Work
+from store import orders, outbox
+from trading.errors import (
+    Ambiguous,
+    DuplicateOrder,
+    Rejected,
+    StaleRequest,
+    Throttled,
+    Unreachable,
+    VenueError,
+)
+from trading.model import Order, OrderStatus
+from trading.reconcile import reconcile
+
+log = logging.getLogger(__name__)
+
+
+def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
+    """Submits an order (with its attached stop, if any) and writes down what the venue said.
+
+    Returns the order as it is then: still SUBMITTED when the answer leaves a doubt. `order` is
+    INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim before anything leaves.
+    """
+    work.breathe()
+    signed_at = work.exchange.time()
+    capabilities = work.exchange.capabilities
+    retry_at = signed_at + capabilities.receive_window + capabilities.margin
+    with work.store.write() as tx:
+        now = work.clock()
+        order = orders.submit(tx, work.claim, order, signed_at=signed_at, retry_at=retry_at, now=now)
+        if stop is not None:
+            stop = orders.submit(tx, work.claim, stop, signed_at=signed_at, retry_at=retry_at, now=now)
+    mark(f"{order.role}.submitted")
+    try:
+        report = work.exchange.place(order, signed_at=signed_at, stop=stop)
+    except (Ambiguous, DuplicateOrder, Unreachable, Throttled, StaleRequest) as error:
+        # Each of these leaves the question to `confirm`, which asks before anything is sent again.
+        log.warning("%s is in doubt: %s", order.client_order_id, error)
+        return order
+    except Rejected as error:
+        return _refused(work, order, stop, error)
+    mark(f"{order.role}.sent")
+    changed = reconcile(orders=[order], reports=[report])
+    with work.store.write() as tx:
+        for news in changed:
+            orders.settle(tx, work.claim, news, now=work.clock())
+    mark(f"{order.role}.settled")
+    return changed[0] if changed else order
+
+
+def _refused(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:
+    refused = replace(order, status=OrderStatus.REJECTED, reason=error.message)
+    with work.store.write() as tx:
+        now = work.clock()
+        orders.settle(tx, work.claim, refused, now=now)
+        if stop is not None:
+            orders.settle(
+                tx, work.claim, replace(stop, status=OrderStatus.REJECTED, reason=error.message), now=now
+            )
+        text = f"the venue refused {orders.describe(order)}: {error.message}"
+        outbox.notify(tx, kind="rejected", text=text, alert_id=order.intent_id, now=now)
+    log.error("%s refused: %s", order.client_order_id, error)
+    return refused

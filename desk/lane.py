@@ -1,0 +1,142 @@
+"""One run of one lane: its intents in the order of arrival, then the guard of its position.
+
+An intent that must wait holds back the ones behind it, unless it waits for a person. It must never let
+the failure of an intent keep the guard from its work.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from desk import decide, execute
+from desk.confirm import WATCH, alarm, guard
+from desk.execute import Ended
+from desk.logs import about
+from desk.stages import mark
+from desk.work import Later, Stopping, Work
+from store import journal, orders
+from store.journal import Intent
+from trading.errors import BadCredentials, Denied, LostClaim, Rejected, StoreUnavailable, VenueError
+from trading.lifecycle import IntentEvent
+from trading.model import AlertKind, IntentStatus, OrderStatus
+
+log = logging.getLogger(__name__)
+
+#: After a failure of the venue's, or of ours.
+_BACKOFF = timedelta(seconds=2)
+#: Runs of an intent after which an error that nobody foresaw ends it.
+_POISON = 5
+
+_DO: dict[AlertKind, Callable[[Work, Intent], Later | Ended]] = {
+    AlertKind.ENTRY: execute.entry,
+    AlertKind.EXIT: execute.exit_,
+    AlertKind.BREAKEVEN: execute.breakeven,
+}
+
+
+def run_lane(work: Work) -> datetime | None:
+    """Does all that a lane's intents and its position ask for; when it wants the next look, if ever."""
+    due: list[datetime] = []
+    with work.store.read() as tx:
+        todo = journal.undone(tx, work.lane)
+    for intent in todo:
+        with about(intent.id):
+            status, at = _advance(work, intent)
+        if at is not None:
+            due.append(at)
+            if status is not IntentStatus.AWAITING_APPROVAL:
+                break
+    watched = _watch(work)
+    if watched is not None:
+        due.append(watched)
+    return min(due, default=None)
+
+
+def _advance(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
+    """One intent as far as it goes now; its status, and when to look again if it is not done."""
+    work.breathe()
+    with work.store.read() as tx:
+        status = journal.status_of(tx, intent.id)
+    if status is not intent.status:
+        return status, None
+    if status is IntentStatus.RECEIVED:
+        status = decide.decide(work, intent)
+    elif status is IntentStatus.AWAITING_APPROVAL:
+        status = decide.count_votes(work, intent)
+    if status is IntentStatus.AWAITING_APPROVAL:
+        expires_at = intent.expires_at or work.clock() + work.settings.approval_timeout
+        return status, expires_at
+    if status.is_final:
+        return status, None
+    intent = _started(work, replace(intent, status=status))
+    result = _carry_out(work, intent)
+    if isinstance(result, Later):
+        return intent.status, result.at
+    with work.store.write() as tx:
+        status = journal.advance(tx, work.claim, intent, result.event, reason=result.reason, now=work.clock())
+    mark("ended")
+    return status, None
+
+
+def _started(work: Work, intent: Intent) -> Intent:
+    """EXECUTING, with what it makes obsolete out of the way."""
+    with work.store.write() as tx:
+        now = work.clock()
+        fresh = journal.find(tx, intent.id)
+        status = journal.advance(
+            tx, work.claim, fresh, IntentEvent.EXECUTE, reason="", now=now, expires_at=fresh.expires_at
+        )
+        if intent.kind is not AlertKind.BREAKEVEN:
+            journal.supersede(tx, work.claim, by=fresh, now=now)
+    mark("executing")
+    return replace(fresh, status=status, attempts=fresh.attempts + 1)
+
+
+def _carry_out(work: Work, intent: Intent) -> Later | Ended:
+    """Runs the intent; every error becomes a reason to end it or to come back."""
+    try:
+        return _DO[intent.kind](work, intent)
+    except Denied as denied:
+        return Ended(IntentEvent.DENY, denied.reason)
+    except (Stopping, LostClaim, StoreUnavailable):
+        raise
+    except Rejected as error:
+        # A refusal outside the sending of an order: final as long as nothing of the intent has left.
+        if isinstance(error, BadCredentials) or _has_left(work, intent):
+            alarm(work, f"{intent.alert.message}: {error}", alert_id=intent.id)
+            return Later(work.clock() + _BACKOFF)
+        return Ended(IntentEvent.FAIL, error.message)
+    except VenueError as error:
+        log.warning("%s: %s", work.lane, error)
+        return Later(work.clock() + _BACKOFF)
+    except Exception as error:
+        log.exception("%s: unforeseen", work.lane)
+        if intent.attempts < _POISON:
+            return Later(work.clock() + _BACKOFF)
+        alarm(work, f"given up after {intent.attempts} runs: {error!r}", alert_id=intent.id)
+        return Ended(IntentEvent.FAIL, f"an error that nobody foresaw: {type(error).__name__}")
+
+
+def _has_left(work: Work, intent: Intent) -> bool:
+    with work.store.read() as tx:
+        made = orders.of_intent(tx, intent.id)
+    return any(order.status not in (OrderStatus.INITIALIZED, OrderStatus.REJECTED) for order in made)
+
+
+def _watch(work: Work) -> datetime | None:
+    """Guards the position, if there is one; when it wants the next look."""
+    with work.store.read() as tx:
+        state = orders.lane_state(tx, work.lane)
+        keep = {i.id for i in journal.undone(tx, work.lane) if i.kind is AlertKind.BREAKEVEN}
+    if state.trade is None and not state.unsettled and not state.ledger.quantity:
+        return None
+    with about(state.trade.intent_id if state.trade else "-"):
+        guarded = guard(work, keep=keep)
+    if isinstance(guarded, Later):
+        return guarded.at
+    if guarded.state.trade is None and guarded.position.is_flat:
+        return None
+    return work.clock() + WATCH

@@ -1,0 +1,283 @@
+"""Does what is due: claims lanes, carries their intents out, guards their positions.
+
+Any number of runners may work on one database: a claim gives a lane to one of them at a time, and the
+lease of a dead one ends. It must never act on a lane without its claim.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from desk import logs
+from desk.lane import run_lane
+from desk.settings import Settings, from_environment
+from desk.stages import mark
+from desk.venues import Venues
+from desk.work import Stopping, Work
+from store import Store, journal, open_store, switches
+from store.journal import Claim
+from trading.errors import Denied, LostClaim, StoreUnavailable, VenueError
+from trading.lifecycle import IntentEvent
+from trading.model import Lane
+
+log = logging.getLogger(__name__)
+
+LEASE = timedelta(seconds=10)
+RENEW_EVERY = 2.0
+TICK = 0.25
+BEAT_EVERY = 5.0
+SWEEP_EVERY = 30.0
+THREADS = 8
+#: After a failure that ended a run early.
+_BACKOFF = timedelta(seconds=5)
+
+
+class Runner:
+    """One runner: `step` does the next due thing, `run` goes on until it is told to stop."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        *,
+        venues: Venues | None = None,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._venues = venues or Venues(store, settings, clock)
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+        self._held: dict[Lane, Claim] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    def step(self) -> bool:
+        """Claims the lane that is due longest and does what can be done there; False if none is due."""
+        claim = self._claim_next()
+        if claim is None:
+            return False
+        self._work_on(claim)
+        return True
+
+    def run(self, stop: threading.Event, wake: threading.Event, *, grace: float = 8.0) -> None:
+        """Works until `stop` is set; then lets what is in flight end, `grace` seconds at most.
+
+        `wake` says that something has just been stored; without it, the database is asked every TICK.
+        """
+        self._stop = stop
+        pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="lane")
+        room = threading.Semaphore(THREADS)
+        chores = _Chores(self)
+        while not stop.is_set():
+            wake.clear()
+            try:
+                chores.do()
+                busy = self._hand_out(pool, room, wake)
+            except StoreUnavailable as error:
+                log.error("the database is not available: %s", error)
+                busy = False
+            except Exception:
+                log.exception("the runner stumbled")
+                busy = False
+            if not busy:
+                wake.wait(TICK)
+        pool.shutdown(wait=False)
+        self._drain(grace)
+
+    def beat(self) -> None:
+        """Says in the database that this runner is alive."""
+        with self._store.write() as tx:
+            switches.beat(tx, "runner", self._clock())
+
+    def renew(self) -> None:
+        """Prolongs what is in hand."""
+        with self._lock:
+            claims = list(self._held.values())
+        if claims:
+            with self._store.write() as tx:
+                journal.renew(tx, claims=claims, now=self._clock(), lease=LEASE)
+
+    def free_dead(self) -> None:
+        """Frees lanes whose runner, on this machine, is no more: nobody has to wait for their leases."""
+        with self._store.read() as tx:
+            dead = [owner for owner in journal.owners(tx) if _is_dead(owner)]
+        if dead:
+            with self._store.write() as tx:
+                count = journal.release_owners(tx, owners=dead)
+            log.warning("took over %d lanes of a runner that died", count)
+
+    def sweep(self) -> None:
+        """Finds lanes that hold undone intents and that nobody would look at."""
+        with self._store.write() as tx:
+            journal.wake_forgotten(tx, now=self._clock())
+
+    def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
+        if not room.acquire(timeout=TICK):
+            return True
+        claim = self._claim_next()
+        if claim is None:
+            room.release()
+            return False
+
+        def work() -> None:
+            try:
+                self._work_on(claim)
+            finally:
+                room.release()
+                wake.set()
+
+        pool.submit(work)
+        return True
+
+    def _drain(self, grace: float) -> None:
+        deadline = time.monotonic() + grace
+        while time.monotonic() < deadline:
+            with self._lock:
+                if not self._held:
+                    return
+            time.sleep(0.02)
+        log.warning("stopped with lanes in hand; they go on with the next runner")
+
+    def _claim_next(self) -> Claim | None:
+        now = self._clock()
+        with self._store.read() as tx:
+            lanes = journal.due_lanes(tx, now=now, limit=THREADS)
+        for lane in lanes:
+            with self._store.write() as tx:
+                claim = journal.claim(tx, lane=lane, owner=self._owner, now=now, lease=LEASE)
+            if claim is not None:
+                with self._lock:
+                    self._held[lane] = claim
+                mark("claimed")
+                return claim
+        return None
+
+    def _work_on(self, claim: Claim) -> None:
+        """One run of one lane; whatever happens, the lane is given back or its lease ends."""
+        due_at: datetime | None = self._clock() + _BACKOFF
+        try:
+            work = Work(
+                store=self._store,
+                settings=self._settings,
+                exchange=self._venues.exchange(claim.lane),
+                claim=claim,
+                clock=self._clock,
+                stopping=self._stop.is_set,
+                observe=self._venues.observe,
+            )
+            due_at = run_lane(work)
+        except Stopping:
+            due_at = self._clock()
+        except Denied as denied:
+            self._deny_all(claim, denied.reason)
+            due_at = None
+        except LostClaim as lost:
+            log.warning("%s", lost)
+            self._forget(claim)
+            return
+        except StoreUnavailable as error:
+            log.error("%s: the database is not available: %s", claim.lane, error)
+        except VenueError as error:
+            log.warning("%s: %s", claim.lane, error)
+        except Exception:
+            log.exception("%s: unforeseen", claim.lane)
+        self._give_back(claim, due_at)
+
+    def _deny_all(self, claim: Claim, reason: str) -> None:
+        """No adapter for this lane: its intents end with that reason."""
+        with self._store.write() as tx:
+            for intent in journal.undone(tx, claim.lane):
+                journal.advance(tx, claim, intent, IntentEvent.DENY, reason=reason, now=self._clock())
+
+    def _give_back(self, claim: Claim, due_at: datetime | None) -> None:
+        try:
+            with self._store.write() as tx:
+                journal.release(tx, claim, due_at=due_at, now=self._clock())
+        except LostClaim as lost:
+            log.warning("%s", lost)
+        except StoreUnavailable as error:
+            log.error("%s: not given back, its lease will end: %s", claim.lane, error)
+        self._forget(claim)
+
+    def _forget(self, claim: Claim) -> None:
+        with self._lock:
+            self._held.pop(claim.lane, None)
+
+
+class _Chores:
+    """What a runner does now and then beside its lanes."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._every = (
+            (BEAT_EVERY, runner.beat),
+            (RENEW_EVERY, runner.free_dead),
+            (RENEW_EVERY, runner.renew),
+            (SWEEP_EVERY, runner.sweep),
+        )
+        self._next = [0.0] * len(self._every)
+
+    def do(self) -> None:
+        now = time.monotonic()
+        for number, (seconds, chore) in enumerate(self._every):
+            if now >= self._next[number]:
+                self._next[number] = now + seconds
+                chore()
+
+
+def _started(pid: int) -> str:
+    """When a process of this machine started, in the kernel's ticks; empty where that is not told.
+
+    With it, a process id that was given out again is not taken for the process of before.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def _is_dead(owner: str) -> bool:
+    """True if the owner was a process of this machine and is no more."""
+    host, pid, started = owner.rsplit(":", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return _started(int(pid)) != started
+
+
+def main() -> int:
+    """`python -m desk.runner`: the runner as a process of its own, until SIGTERM or SIGINT."""
+    settings = from_environment()
+    logs.configure(settings)
+    stop, wake = threading.Event(), threading.Event()
+
+    def end(signum: int, frame: object) -> None:
+        stop.set()
+        wake.set()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    store = open_store(settings.database_url)
+    Runner(store, settings, lambda: datetime.now(UTC)).run(stop, wake)
+    store.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

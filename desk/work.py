@@ -1,0 +1,54 @@
+"""What one claimed lane needs at hand, and the ways in which its work ends.
+
+Holds references and asks whether to stop; must never act on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from desk.settings import Settings
+from exchanges import Exchange
+from store import Store
+from store.journal import Claim
+from trading.model import AccountRules, Alert, Lane
+
+
+class Stopping(Exception):
+    """The process ends: leave the lane as it is, the next one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing more can be done before `at`."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """One lane in the hands of one runner."""
+
+    store: Store
+    settings: Settings
+    exchange: Exchange
+    claim: Claim
+    clock: Callable[[], datetime]
+    stopping: Callable[[], bool]
+    observe: Callable[[Lane, Alert, datetime], None]
+
+    @property
+    def lane(self) -> Lane:
+        return self.claim.lane
+
+    @property
+    def rules(self) -> AccountRules | None:
+        account = self.settings.accounts.get(self.lane.account)
+        return account.rules if account else None
+
+    def breathe(self) -> None:
+        """Called between two effects: raises Stopping when the process wants to end."""
+        if self.stopping():
+            raise Stopping

@@ -1,0 +1,139 @@
+"""Votes and everything that can end the wait for one: time, drift, HALT, a newer alert."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from desk import control
+from trading.model import Route
+
+LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
+
+
+def ask(rig: Any, message: str = "entry", **fields: str) -> str:
+    alert_id = rig.send(message, route=Route.STUDY, **{**LONG, **fields})
+    assert rig.status(alert_id) == "AWAITING_APPROVAL"
+    return str(alert_id)
+
+
+def test_the_study_route_asks_and_an_approval_trades(rig: Any) -> None:
+    alert_id = ask(rig)
+    assert rig.position().is_flat
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DONE"
+    assert rig.position().quantity == 2
+    assert "approved by web" in str(rig.alert(alert_id)["timeline"])
+
+
+def test_the_study_route_asks_before_an_exit_too(rig: Any) -> None:
+    rig.send("entry", **LONG)
+    alert_id = ask(rig, "exit")
+    assert not rig.position().is_flat
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DONE"
+    assert rig.position().is_flat
+
+
+def test_approval_by_account_asks_for_entries_alone(make_rig: Any) -> None:
+    rig = make_rig(APPROVAL_MAIN="discord")
+    entry = rig.send("entry", **LONG)
+    assert rig.status(entry) == "AWAITING_APPROVAL"
+    rig.vote(entry, approve=True)
+    assert rig.status(rig.send("exit")) == "DONE"
+
+
+def test_a_decline_ends_it_and_the_first_vote_decides(rig: Any) -> None:
+    alert_id = ask(rig)
+    rig.vote(alert_id, approve=False)
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DECLINED"
+    assert rig.position().is_flat
+
+
+def test_nobody_votes_and_it_expires(rig: Any) -> None:
+    alert_id = ask(rig)
+    rig.clock.advance(299)
+    rig.settle()
+    assert rig.status(alert_id) == "AWAITING_APPROVAL"
+    rig.clock.advance(1)
+    rig.settle()
+    assert rig.status(alert_id) == "EXPIRED"
+
+
+def test_a_vote_that_is_read_late_counts_by_its_own_time(rig: Any) -> None:
+    """Given in time but read when the time is over: the entry is old by then and does not go out."""
+    alert_id = ask(rig)
+    rig.clock.advance(290)
+    control.vote(rig.store, intent_id=alert_id, approve=True, voter="web", now=rig.clock())
+    rig.clock.advance(20)
+    rig.settle()
+    assert rig.status(alert_id) == "EXPIRED"
+    assert rig.position().is_flat
+
+
+@pytest.mark.parametrize(("price", "status"), [("42240", "DONE"), ("42260", "DENIED"), ("41740", "DENIED")])
+def test_a_price_that_moved_too_far_denies(rig: Any, price: str, status: str) -> None:
+    alert_id = ask(rig)
+    rig.price(price)
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == status
+
+
+def test_halt_at_the_vote_denies(rig: Any) -> None:
+    alert_id = ask(rig)
+    control.halt(rig.store, reason="test", by="web", now=rig.clock())
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DENIED"
+    assert rig.position().is_flat
+
+
+def test_no_price_at_the_vote_denies(rig: Any) -> None:
+    alert_id = ask(rig)
+    rig.flaky().order_fault("unreachable", at=0, verb="price")
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DENIED"
+    assert "price" in rig.alert(alert_id)["reason"]
+
+
+def test_a_newer_exit_or_entry_ends_the_wait(rig: Any) -> None:
+    first = ask(rig)
+    rig.send("exit")
+    assert rig.status(first) == "EXPIRED"
+    assert "superseded" in rig.alert(first)["reason"]
+    second = ask(rig)
+    assert rig.status(rig.send("entry", **LONG)) == "DONE"
+    assert rig.status(second) == "EXPIRED"
+
+
+def test_a_breakeven_does_not_end_the_wait_and_a_waiting_one_blocks_nobody(rig: Any) -> None:
+    first = ask(rig)
+    assert rig.status(rig.send("breakeven")) == "DONE"
+    assert rig.status(first) == "AWAITING_APPROVAL"
+
+
+def test_the_size_is_computed_at_the_vote(rig: Any) -> None:
+    alert_id = ask(rig)
+    assert rig.alert(alert_id)["sizing"]["quantity"] is None
+    eth = {"ticker": "ETHUSDT.P", "action": "buy", "price": "3000", "long SL": "2900"}
+    rig.send("entry", **eth)
+    rig.vote(alert_id, approve=True)
+    assert rig.alert(alert_id)["sizing"]["free_collateral"] != "100000"
+
+
+def test_limits_are_checked_again_at_the_vote(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN='{"max_open_positions": 1}')
+    alert_id = ask(rig)
+    eth = {"ticker": "ETHUSDT.P", "action": "buy", "price": "3000", "long SL": "2900"}
+    rig.send("entry", **eth)
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DENIED"
+    assert "max_open_positions" in rig.alert(alert_id)["reason"]
+
+
+def test_live_trading_without_an_adapter_is_denied(make_rig: Any) -> None:
+    rig = make_rig(LIVE_TRADING="1", API_KEY_MAIN="key-of-the-test", API_SECRET_MAIN="secret-of-the-test")
+    alert = rig.alert(rig.send("entry", **LONG))
+    assert alert["status"] == "DENIED"
+    assert "LIVE_TRADING" in alert["reason"]

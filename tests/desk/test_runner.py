@@ -1,0 +1,181 @@
+"""Claims, order, leases, and what a runner does about trouble."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from desk.runner import LEASE, Runner
+from desk.service import Service
+from exchanges.paper import PaperExchange
+from store import journal
+from trading.errors import LostClaim
+from trading.lifecycle import IntentEvent
+from trading.model import Lane
+
+LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
+LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
+
+
+def claim(rig: Any, owner: str = "a") -> journal.Claim | None:
+    with rig.store.write() as tx:
+        return journal.claim(tx, lane=LANE, owner=owner, now=rig.clock(), lease=LEASE)
+
+
+def test_one_claim_at_a_time_until_its_lease_ends(rig: Any) -> None:
+    rig.store_only("entry", **LONG)
+    first = claim(rig)
+    assert first is not None
+    assert claim(rig, "b") is None
+    rig.clock.advance(LEASE)
+    second = claim(rig, "b")
+    assert second is not None
+    assert second.token > first.token
+
+
+def test_a_renewed_lease_holds(rig: Any) -> None:
+    rig.store_only("entry", **LONG)
+    first = claim(rig)
+    assert first is not None
+    rig.clock.advance(LEASE - timedelta(seconds=1))
+    with rig.store.write() as tx:
+        journal.renew(tx, claims=[first], now=rig.clock(), lease=LEASE)
+    rig.clock.advance(2)
+    assert claim(rig, "b") is None
+
+
+def test_who_was_overtaken_may_write_nothing(rig: Any) -> None:
+    alert_id = rig.store_only("entry", **LONG)
+    stale = claim(rig)
+    rig.clock.advance(LEASE)
+    assert claim(rig, "b") is not None
+    assert stale is not None
+    with rig.store.read() as tx:
+        intent = journal.find(tx, alert_id)
+    with pytest.raises(LostClaim), rig.store.write() as tx:
+        journal.advance(tx, stale, intent, IntentEvent.APPROVE, reason="", now=rig.clock())
+    with pytest.raises(LostClaim), rig.store.write() as tx:
+        journal.release(tx, stale, due_at=None, now=rig.clock())
+    assert rig.status(alert_id) == "RECEIVED"
+
+
+def test_an_alert_that_comes_during_a_claim_is_not_forgotten(rig: Any) -> None:
+    rig.store_only("entry", **LONG)
+    held = claim(rig)
+    assert held is not None
+    rig.store_only("exit")
+    with rig.store.write() as tx:
+        journal.release(tx, held, due_at=None, now=rig.clock())
+        assert journal.due_lanes(tx, now=rig.clock(), limit=5) == [LANE]
+
+
+def test_a_lane_at_rest_is_not_looked_at(rig: Any) -> None:
+    rig.send("entry", **LONG)
+    rig.send("exit")
+    rig.clock.advance(3600)
+    assert rig.runner.step() is False
+
+
+def test_the_sweep_finds_what_nobody_would_look_at(rig: Any) -> None:
+    alert_id = rig.store_only("entry", **LONG)
+    held = claim(rig)
+    assert held is not None
+    with rig.store.write() as tx:
+        journal.release(tx, held, due_at=None, now=rig.clock())
+    assert rig.runner.step() is False
+    rig.runner.sweep()
+    rig.settle()
+    assert rig.status(alert_id) == "DONE"
+
+
+def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:
+    import os
+    import socket
+    import subprocess
+
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    rig.store_only("entry", **LONG)
+    assert claim(rig, f"{socket.gethostname()}:{gone.pid}:123") is not None
+    rig.runner.free_dead()
+    held = claim(rig, rig.runner._owner)
+    assert held is not None, "the dead one's lane was not freed"
+    rig.runner.free_dead()
+    assert claim(rig, "c") is None, "a living owner's lane was freed"
+    with rig.store.write() as tx:
+        journal.release(tx, held, due_at=rig.clock(), now=rig.clock())
+    assert claim(rig, f"another-machine:{os.getpid()}:1") is not None
+    rig.runner.free_dead()
+    assert claim(rig, "d") is None, "an owner elsewhere cannot be judged from here"
+
+
+def test_alerts_of_one_lane_go_in_order_and_lanes_beside_each_other(rig: Any) -> None:
+    """A threaded runner over many lanes: each alert once, in its lane's order."""
+    tickers = [f"COIN{number}USDT.P" for number in range(6)]
+    ids: dict[str, list[str]] = {ticker: [] for ticker in tickers}
+    for message in ("entry", "exit", "entry", "exit"):
+        for ticker in tickers:
+            fields = LONG if message == "entry" else {"price": "42000"}
+            ids[ticker].append(rig.store_only(message, ticker=ticker, **{**fields, "size": "0.01"}))
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=rig.runner.run, args=(stop, wake))
+    thread.start()
+    try:
+        until(lambda: all(rig.status(i) == "DONE" for of in ids.values() for i in of))
+    finally:
+        stop.set()
+        wake.set()
+        thread.join(10)
+    for of in ids.values():
+        ends = [event["at"] for i in of for event in rig.alert(i)["timeline"] if event["event"] == "done"]
+        assert len(ends) == 4
+        assert ends == sorted(ends)
+        assert [len(rig.orders(i, "close", "FILLED")) for i in of] == [0, 1, 0, 1]
+
+
+def test_an_error_that_nobody_foresaw_ends_the_intent_and_not_the_lane(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: PaperExchange) -> None:
+        raise ZeroDivisionError("for the test")
+
+    monkeypatch.setattr(PaperExchange, "balance", broken)
+    poison = rig.send("entry", **LONG)
+    rig.wait(20, step=2)
+    assert rig.status(poison) == "FAILED"
+    assert "ZeroDivisionError" in rig.alert(poison)["reason"]
+    monkeypatch.undo()
+    assert rig.status(rig.send("entry", **LONG)) == "DONE"
+
+
+def test_the_service_does_what_is_stored_and_stops(rig: Any) -> None:
+    service = Service(rig.store, rig.settings, rig.clock)
+    service.start()
+    service.start()
+    alert_id = rig.store_only("entry", **LONG)
+    service.wake()
+    try:
+        until(lambda: rig.status(alert_id) == "DONE")
+    finally:
+        service.stop(10)
+    assert threading.active_count() < 20
+
+
+def test_a_runner_says_that_it_lives(rig: Any) -> None:
+    from store import switches
+
+    Runner(rig.store, rig.settings, rig.clock).beat()
+    with rig.store.read() as tx:
+        assert switches.last_beat(tx, "runner") == rig.clock()
+
+
+def until(condition: Any, seconds: float = 40) -> None:
+    import time
+
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.05)
