@@ -1,0 +1,234 @@
+"""Raw body -> stored Alert and Intent: the only door in, for the web and for Discord alike.
+
+Says yes only to what is committed, and 5xx only to what is not: TradingView sends those again. Never
+trades, never talks to a venue, and never stores or logs a passphrase.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from desk.gate import Gate, matches
+from desk.logs import about
+from desk.settings import Settings
+from desk.stages import mark
+from store import Store, Transaction, journal, outbox, views
+from trading.alert import Body, decode, parse, scrub
+from trading.errors import AlertInvalid, StoreUnavailable
+from trading.model import Alert, AlertKind, IntentStatus, Route, Source
+
+#: The four addresses that TradingView publishes.
+TRADINGVIEW_ADDRESSES = frozenset({"52.89.214.238", "34.212.75.30", "54.218.53.128", "52.32.178.7"})
+
+PAPER = "PAPER"
+
+_UNKNOWN = "the passphrase is missing or wrong"
+_LOCKED = "too many wrong passphrases from this address; wait ten minutes"
+_UNSTORED = "it could not be stored and will not be traded; send it again"
+_LONGEST_REASON = 500
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the sender is told: an HTTP status and a JSON object."""
+
+    code: int
+    body: dict[str, object]
+
+
+class Intake:
+    """The door. `exchanges` are the names that an alert may say; `wake` is called after each commit."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        clock: Callable[[], datetime],
+        wake: Callable[[], None],
+        *,
+        exchanges: Collection[str],
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._clock = clock
+        self._wake = wake
+        self._exchanges = exchanges
+        self._gate = Gate()
+
+    def receive(self, raw: bytes, *, route: Route, address: str) -> Answer:
+        """Takes one body that came over the web from `address`; never raises."""
+        return self._guarded(lambda: self._receive(raw, route, address))
+
+    def submit(self, fields: Mapping[str, object]) -> Answer:
+        """Takes a command that a person gave in Discord, spelt as an alert; never raises."""
+        return self._guarded(lambda: self._submit(fields))
+
+    def _guarded(self, take: Callable[[], Answer]) -> Answer:
+        try:
+            answer = take()
+        except StoreUnavailable as error:
+            _log.error("an alert was not stored: %s", error)
+            return refused(503, _UNSTORED)
+        except Exception:  # noqa: BLE001  # whatever it was, nothing is stored: the sender keeps it and asks again
+            _log.exception("an alert was not stored")
+            return refused(503, _UNSTORED)
+        if answer.code == 202:
+            mark("stored")
+            self._wake_runner()
+        return answer
+
+    def _receive(self, raw: bytes, route: Route, address: str) -> Answer:
+        now = self._clock()
+        known = address in TRADINGVIEW_ADDRESSES
+        if not known and self._gate.remembers(address, now):
+            return refused(429, _LOCKED)
+        try:
+            body = decode(raw)
+        except AlertInvalid as error:
+            return self._unreadable(raw, error, route, address, now)
+        if not matches(body.passphrase, self._settings.passphrases):
+            return self._unknown(address, now)
+        with self._store.write() as tx:
+            if not known and self._gate.is_locked(tx, address, now):
+                return refused(429, _LOCKED)
+            return self._take(tx, body, route, Source.TRADINGVIEW, now)
+
+    def _submit(self, fields: Mapping[str, object]) -> Answer:
+        try:
+            body = decode(json.dumps(fields).encode())
+        except AlertInvalid as error:
+            return refused(error.code, error.reason, field=error.field)
+        with self._store.write() as tx:
+            return self._take(tx, body, Route.DISCORD, Source.DISCORD, self._clock())
+
+    def _take(self, tx: Transaction, body: Body, route: Route, source: Source, now: datetime) -> Answer:
+        try:
+            alert = parse(
+                body,
+                default_subaccount=self._settings.default_subaccount,
+                exchanges=self._exchanges,
+                received_at=now,
+            )
+        except AlertInvalid as error:
+            return self._refuse(tx, body.text, error, route, now)
+        told = alert.kind is AlertKind.TOLD
+        recorded = journal.record(
+            tx,
+            alert=alert,
+            alert_id=new_id(now),
+            body=body.text,
+            route=route,
+            source=source,
+            venue=venue_of(alert.exchange, live=self._settings.live_trading),
+            received_at=now,
+            status=IntentStatus.IGNORED if told else IntentStatus.RECEIVED,
+            reason="asks for nothing: the targets rest on the venue already" if told else "",
+        )
+        if recorded.outcome == "conflict":
+            return self._conflict(tx, body, alert, recorded.alert_id, route, now)
+        if recorded.outcome == "duplicate":
+            with about(recorded.alert_id):
+                _log.info("came again")
+            return _stored(200, "this alert was stored before", recorded.alert_id, "duplicate")
+        with about(recorded.alert_id):
+            _log.info("stored: %s %s", alert.message, alert.symbol)
+        if told:
+            return _stored(200, "stored; it asks for nothing", recorded.alert_id, "ignored")
+        return _stored(202, "stored, will be handled", recorded.alert_id, recorded.status.value)
+
+    def _unreadable(
+        self, raw: bytes, error: AlertInvalid, route: Route, address: str, now: datetime
+    ) -> Answer:
+        text = scrub(raw, self._settings.passphrases)
+        # Who names a good passphrase wants to know what is wrong; a stranger's noise stays quiet.
+        ours = any(secret.encode() in raw for secret in self._settings.passphrases)
+        passes = ours and address in TRADINGVIEW_ADDRESSES
+        with self._store.write() as tx:
+            if not passes and self._gate.is_locked(tx, address, now):
+                return refused(429, _LOCKED)
+            if ours:
+                return self._refuse(tx, text, error, route, now)
+            self._keep(tx, text, error, route, now)
+        return refused(error.code, error.reason, field=error.field)
+
+    def _unknown(self, address: str, now: datetime) -> Answer:
+        if self._gate.remembers(address, now):
+            return refused(429, _LOCKED)
+        with self._store.write() as tx:
+            if self._gate.is_locked(tx, address, now):
+                return refused(429, _LOCKED)
+            count = self._gate.fail(tx, address, now)
+        _log.warning("wrong or missing passphrase from %s, number %d", address, count)
+        return refused(401, _UNKNOWN)
+
+    def _refuse(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> Answer:
+        self._keep(tx, text, error, route, now)
+        said = _storable(f"An alert was refused and not traded. {error}"[:_LONGEST_REASON])
+        outbox.notify(tx, kind="refused", text=said, alert_id=None, now=now)
+        return refused(error.code, error.reason, field=error.field)
+
+    def _conflict(
+        self, tx: Transaction, body: Body, alert: Alert, first: str, route: Route, now: datetime
+    ) -> Answer:
+        reason = f"the id {alert.key} was used before by alert {first} with another body; not traded"
+        error = AlertInvalid(reason, field="id", code=409)
+        if not views.was_refused(tx, code=409, body=_storable(body.text)):
+            self._refuse(tx, body.text, error, route, now)
+            journal.tell(tx, first, "conflict", "its id came again with another body; not traded", now)
+        return Answer(code=409, body={"success": False, "message": reason, "field": "id", "alert_id": first})
+
+    def _keep(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> None:
+        reason = _storable(error.reason[:_LONGEST_REASON])
+        _log.warning("refused with %d: %s", error.code, reason)
+        journal.refuse(
+            tx,
+            at=now,
+            route=route.value,
+            code=error.code,
+            field=None if error.field is None else _storable(error.field),
+            reason=reason,
+            body=_storable(text),
+        )
+
+    def _wake_runner(self) -> None:
+        try:
+            self._wake()
+        except Exception:  # noqa: BLE001  # the alert is stored: this must not become a 5xx
+            _log.exception("the runner could not be woken; it will find the alert by itself")
+
+
+def new_id(now: datetime) -> str:
+    """A fresh alert id: 12 hex digits of milliseconds since 1970, 8 of chance."""
+    return f"{int(now.timestamp() * 1000):012x}{secrets.token_hex(4)}"
+
+
+def venue_of(exchange: str, *, live: bool) -> str:
+    """The place where an alert's exchange trades: simulated (PAPER:…) unless live."""
+    name = exchange.upper()
+    return name if live and name != PAPER else f"{PAPER}:{name}"
+
+
+def refused(code: int, message: str, *, field: str | None = None) -> Answer:
+    """A no, with the field that caused it where one did."""
+    body: dict[str, object] = {"success": False, "message": message}
+    if field is not None:
+        body["field"] = field
+    return Answer(code=code, body=body)
+
+
+def _stored(code: int, message: str, alert_id: str, status: str) -> Answer:
+    return Answer(
+        code=code, body={"success": True, "message": message, "alert_id": alert_id, "status": status}
+    )
+
+
+def _storable(text: str) -> str:
+    """Without what no database takes as text: NUL and lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

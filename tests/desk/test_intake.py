@@ -1,0 +1,283 @@
+"""The only door in, on both databases: what it keeps, what it answers, and what it never lets out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from desk.intake import Intake, new_id, venue_of
+from store import Store
+from store.tables import alerts, intents, notices, refusals
+from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE, SECOND, Door, blocked, everything, gone
+from trading.model import Route
+
+
+@pytest.fixture
+def door(store: Store, clock: Any, database_url: str) -> Door:
+    return Door(store, clock, database_url)
+
+
+def test_a_good_alert_is_stored_then_acknowledged_then_worked_on(door: Door) -> None:
+    answer = door()
+
+    assert answer.code == 202
+    assert answer.body["success"] is True
+    assert answer.body["status"] == "RECEIVED"
+    with door.store.read() as tx:
+        alert = tx.execute(select(alerts)).one()
+        intent = tx.execute(select(intents)).one()
+    assert alert.id == intent.id == answer.body["alert_id"]
+    assert (alert.source, alert.route) == ("tradingview", "tradingview-to-webhook-order")
+    assert (intent.venue, intent.account, intent.symbol) == ("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
+    assert alert.received_at == door.clock()
+    assert "passphrase" not in alert.body.lower()
+    assert door.wakes == [1]
+
+
+def test_a_resend_is_the_same_alert(door: Door) -> None:
+    first = door()
+    door.clock.advance(timedelta(days=400))
+    again = door()
+
+    assert again.code == 200
+    assert again.body["success"] is True
+    assert (again.body["status"], again.body["alert_id"]) == ("duplicate", first.body["alert_id"])
+    assert door.count(alerts) == 1
+    assert len(door.wakes) == 1
+
+
+def test_without_time_or_id_the_same_words_are_another_alert_after_a_minute(door: Door) -> None:
+    first = door(time=None)
+    door.clock.advance(59)
+    assert door(time=None).body["status"] == "duplicate"
+    door.clock.advance(61)
+    later = door(time=None)
+
+    assert later.code == 202
+    assert later.body["alert_id"] != first.body["alert_id"]
+
+
+def test_the_passphrase_is_no_part_of_what_makes_alerts_equal(door: Door) -> None:
+    first = door()
+    assert door(passphrase=SECOND).body["alert_id"] == first.body["alert_id"]
+
+
+def test_one_id_for_two_bodies_is_kept_once_and_not_traded(door: Door) -> None:
+    first = door(id="a-1")
+    answers = [door(id="a-1", price="50001") for _ in range(3)]
+
+    for answer in answers:
+        assert answer.code == 409
+        assert answer.body["success"] is False
+        assert answer.body["alert_id"] == first.body["alert_id"]
+    assert (door.count(alerts), door.count(refusals)) == (1, 1)
+    assert door(id="a-1", price="50002").code == 409
+    assert door.count(refusals) == 2
+    assert door(id="a-1", subaccount="other").code == 202
+
+
+def test_what_is_only_told_is_kept_and_ignored(door: Door) -> None:
+    answer = door(message="tp1")
+
+    assert (answer.code, answer.body["status"], answer.body["success"]) == (200, "ignored", True)
+    with door.store.read() as tx:
+        assert tx.execute(select(intents.c.status)).scalar_one() == "IGNORED"
+    assert door.wakes == []
+    assert door(message="tp1").body["status"] == "duplicate"
+
+
+def test_a_field_that_is_missing_is_named_kept_and_told(door: Door) -> None:
+    answer = door(long__SL=None)
+
+    assert (answer.code, answer.body["success"], answer.body["field"]) == (422, False, "long SL")
+    with door.store.read() as tx:
+        kept = tx.execute(select(refusals)).one()
+        told = tx.execute(select(notices)).one()
+    assert (kept.code, kept.field, kept.route) == (422, "long SL", "tradingview-to-webhook-order")
+    assert "BTCUSDT.P" in kept.body
+    assert "long SL" in told.text
+    assert door.count(alerts) == 0
+
+
+def test_what_is_not_json_is_kept_and_told_only_to_who_knows_the_passphrase(door: Door) -> None:
+    assert door.raw(b"hello").code == 400
+    assert (door.count(refusals), door.count(notices)) == (1, 0)
+
+    unquoted = b'{"ticker": {{ticker}}, "passphrase": "' + PASSPHRASE.encode() + b'"}'
+    answer = door.raw(unquoted)
+
+    assert answer.code == 400
+    assert "ticker" in str(answer.body["message"])
+    assert (door.count(refusals), door.count(notices)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        None,
+        "",
+        "wrong",
+        PASSPHRASE + " ",
+        PASSPHRASE.upper(),
+        "п",
+        "\ud800",
+        7,
+        True,
+        {"a": 1},
+        f"{PASSPHRASE},{SECOND}",
+    ],
+)
+def test_missing_and_wrong_passphrases_get_the_same_words(door: Door, given: Any) -> None:
+    answer = door(passphrase=given)
+    missing = door(passphrase=None)
+
+    if isinstance(given, dict):
+        assert answer.code == 422  # not flat: refused before anything is compared
+    else:
+        assert answer == missing
+    assert (missing.code, missing.body["success"]) == (401, False)
+    assert (door.count(alerts), door.count(intents)) == (0, 0)
+
+
+def test_every_passphrase_of_a_rotation_is_good(door: Door) -> None:
+    assert [door(passphrase=word, id=word[:9]).code for word in (PASSPHRASE, SECOND)] == [202, 202]
+
+
+def test_equal_alerts_at_the_same_moment_are_one(door: Door, database_url: str) -> None:
+    doors = [Door(door.store, door.clock, database_url) for _ in range(8)]
+    start = threading.Barrier(len(doors))
+    answers: list[Any] = []
+
+    def send(each: Door) -> None:
+        start.wait()
+        answers.append(each())
+
+    threads = [threading.Thread(target=send, args=(each,)) for each in doors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(answer.code for answer in answers) == [200] * 7 + [202]
+    assert len({answer.body["alert_id"] for answer in answers}) == 1
+    assert door.count(alerts) == door.count(intents) == 1
+
+
+def test_what_could_not_be_stored_is_503_soon_and_the_resend_is_taken(door: Door) -> None:
+    with blocked(door):
+        began = time.monotonic()
+        answer = door()
+        assert time.monotonic() - began < 3
+        assert (answer.code, answer.body["success"]) == (503, False)
+        assert door(passphrase="wrong").code == 503
+        assert door(ticker=None).code == 503
+        assert door.raw(b"nonsense").code == 503
+    assert door.wakes == []
+
+    assert door().code == 202
+    assert door.count(alerts) == 1
+
+
+def test_a_database_that_is_gone_is_503_and_back_again_202(
+    door: Door, database_url: str, postgres_server: Any
+) -> None:
+    assert door(id="before").code == 202
+    with gone(database_url, door.store, postgres_server):
+        began = time.monotonic()
+        assert door(id="after").code == 503
+        assert time.monotonic() - began < 3
+    assert door(id="after").code == 202
+
+
+def test_a_defect_before_the_commit_asks_for_a_resend(
+    store: Store, clock: Any, database_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken(tuple[str, ...]):
+        def __iter__(self) -> Iterator[str]:
+            raise RuntimeError("a defect")
+
+    door = Door(store, clock, database_url, exchanges=Broken())
+    with caplog.at_level(logging.ERROR):
+        assert door().code == 503
+    assert "a defect" in caplog.text
+    assert door.count(alerts) == 0
+
+
+def test_a_runner_that_cannot_be_woken_changes_no_answer(door: Door) -> None:
+    def broken() -> None:
+        raise RuntimeError("no runner")
+
+    intake = Intake(door.store, door.settings, door.clock, broken, exchanges=EXCHANGES)
+    assert intake.receive(json.dumps(ENTRY).encode(), route=Route.ORDER, address=HOME).code == 202
+
+
+def test_a_command_from_discord_walks_the_same_path(door: Door) -> None:
+    fields = {name: value for name, value in ENTRY.items() if name != "passphrase"} | {"message": "exit"}
+    answer = door.intake.submit(fields)
+
+    assert answer.code == 202
+    with door.store.read() as tx:
+        alert = tx.execute(select(alerts)).one()
+    assert (alert.source, alert.route, alert.kind) == ("discord", "discord", "exit")
+    assert door.intake.submit(fields).body["status"] == "duplicate"
+    assert door.intake.submit(fields | {"ticker": ""}).code == 422
+    assert door.intake.submit({"a": {"b": 1}}).code == 422
+    assert len(door.wakes) == 1
+
+
+def test_no_passphrase_reaches_a_table_or_a_log(door: Door, caplog: pytest.LogCaptureFixture) -> None:
+    escaped = json.dumps(PASSPHRASE)[1:-1]
+    with caplog.at_level(logging.DEBUG):
+        door()
+        door()
+        door(ticker=None)
+        door(id=PASSPHRASE, price="1")
+        door(subaccount=PASSPHRASE)
+        door(chart_url=f"https://x.test/?{PASSPHRASE}", extra=PASSPHRASE)
+        door(passphrase=None, Pass__phrase=PASSPHRASE)
+        door(passphrase="wrong", other=PASSPHRASE)
+        for template in (
+            '{{"passphrase": "{}", "ticker": BTC}}',
+            '{{"passphrase": {}}}',
+            "passphrase={}&x=1",
+            '[{{"passphrase": "{}"}}]',
+            '{{"passphrase": ["{}"]}}',
+            '{{"ticker": "{{{{ticker}}}}", "passphrase": "{}"}}',
+        ):
+            door.raw(template.format(PASSPHRASE).encode())
+            door.raw(template.format(escaped).encode())
+            door.raw(template.format(SECOND).encode("utf-16"))
+
+    for canary in (PASSPHRASE, PASSPHRASE.upper(), escaped, SECOND):
+        assert canary not in caplog.text
+        assert canary not in everything(door.store)
+
+
+def test_ids_are_twenty_hex_digits_in_the_order_of_time() -> None:
+    at = datetime(2026, 1, 5, 12, tzinfo=UTC)
+    ids = [new_id(at + timedelta(milliseconds=number)) for number in range(50)]
+
+    assert ids == sorted(ids)
+    assert len(set(ids)) == 50
+    assert all(len(each) == 20 and set(each) <= set("0123456789abcdef") for each in ids)
+
+
+@pytest.mark.parametrize(
+    ("exchange", "live", "venue"),
+    [
+        ("BINANCE", False, "PAPER:BINANCE"),
+        ("binance", True, "BINANCE"),
+        ("PAPER", True, "PAPER:PAPER"),
+        ("paper", False, "PAPER:PAPER"),
+    ],
+)
+def test_nothing_is_live_unless_said(exchange: str, live: bool, venue: str) -> None:
+    assert venue_of(exchange, live=live) == venue

@@ -1,0 +1,78 @@
+"""JSON answers and the headers that every answer carries.
+
+Never a redirect, and never a word about what went wrong inside.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from flask import Flask, Response
+from werkzeug.exceptions import HTTPException
+
+from trading.errors import StoreUnavailable
+
+_CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": _CSP,
+}
+_MESSAGES = {
+    404: "there is nothing here",
+    405: "not with this method",
+    413: "over 16 KiB",
+    503: "the database does not answer; try again",
+}
+
+_log = logging.getLogger(__name__)
+
+
+def answer(code: int, body: Mapping[str, object]) -> Response:
+    """A JSON answer."""
+    return Response(json.dumps(body) + "\n", status=code, content_type="application/json")
+
+
+def install(app: Flask) -> None:
+    """Gives `app` JSON errors, safe headers, and no redirects."""
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(StoreUnavailable, _unavailable)
+    app.register_error_handler(Exception, _defect)
+    app.after_request(_secure)
+
+
+def failure(code: int, message: str) -> Response:
+    """A JSON answer that says no."""
+    return answer(code, {"success": False, "message": message})
+
+
+def _http_error(error: HTTPException) -> Response:
+    code = error.code or 500
+    response = failure(code, _MESSAGES.get(code, HTTPStatus(code).phrase.lower()))
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _unavailable(error: StoreUnavailable) -> Response:
+    _log.error("the database does not answer: %s", error)
+    return failure(503, _MESSAGES[503])
+
+
+def _defect(error: Exception) -> Response:
+    _log.error("a request failed", exc_info=error)
+    return failure(500, "this is a defect of the server; its log says more")
+
+
+def _secure(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response

@@ -1,0 +1,146 @@
+"""JSON reads and a person's decisions, behind HTTP Basic.
+
+Changes nothing but by POST from the same site. Never shows a secret.
+"""
+
+from __future__ import annotations
+
+import json
+
+from flask import Blueprint, Response, current_app, request
+
+from desk import control, report
+from desk.intake import Answer
+from desk.wiring import Desk
+from trading.model import IntentStatus
+from web.access import is_foreign, refusal
+from web.answers import answer, failure
+
+VOTER = "web"
+_MAX_BODY = 4096
+_ID_LENGTH = 20
+
+blueprint = Blueprint("api", __name__, url_prefix="/api")
+
+
+@blueprint.before_request
+def guard() -> Response | None:
+    """Lets in whom HTTP Basic names, and no other site's page."""
+    refused = refusal(_desk(), request)
+    if refused is not None:
+        return refused
+    if request.method not in ("GET", "HEAD") and is_foreign(request):
+        return failure(403, "this came from another site's page")
+    return None
+
+
+@blueprint.get("/alerts")
+def alerts() -> Response:
+    """The newest alerts: ?limit= &before= (seq or id) &status= &account="""
+    before = _before()
+    status = request.args.get("status", "").upper() or None
+    if status is not None and status not in IntentStatus.__members__:
+        return failure(400, f"status is one of {', '.join(IntentStatus)}")
+    account = request.args.get("account", "").upper() or None
+    limit = _limit()
+    rows = report.alerts(_desk().store, limit=limit, before=before, status=status, account=account)
+    more = rows[-1]["seq"] if len(rows) == limit else None
+    return answer(200, {"alerts": rows, "next_before": more})
+
+
+@blueprint.get("/alerts/<alert_id>")
+def alert(alert_id: str) -> Response:
+    """One alert with its sizing, orders and timeline."""
+    model = report.alert(_desk().store, alert_id)
+    return failure(404, "there is no such alert") if model is None else answer(200, model)
+
+
+@blueprint.get("/positions")
+def positions() -> Response:
+    """What is open; ?all=1 adds what was."""
+    return answer(200, {"positions": report.positions(_desk().store, flat_too=_flag("all"))})
+
+
+@blueprint.get("/orders")
+def orders() -> Response:
+    """The newest orders; ?open=1 leaves out those that have ended."""
+    rows = report.orders(_desk().store, live_only=_flag("open"), limit=_limit(100))
+    return answer(200, {"orders": rows})
+
+
+@blueprint.get("/refusals")
+def refusals() -> Response:
+    """The newest bodies that were refused at the door."""
+    return answer(200, {"refusals": report.refusals(_desk().store, limit=_limit())})
+
+
+@blueprint.post("/halt")
+def halt() -> Response:
+    """Stops all sending of entries; a JSON body may give the `reason`."""
+    desk = _desk()
+    return _decided(control.halt(desk.store, reason=_reason(), by=VOTER, now=desk.clock()))
+
+
+@blueprint.post("/resume")
+def resume() -> Response:
+    """Ends a halt."""
+    desk = _desk()
+    return _decided(control.resume(desk.store, by=VOTER, now=desk.clock()))
+
+
+@blueprint.post("/intents/<intent_id>/approve")
+def approve(intent_id: str) -> Response:
+    """A yes to an intent that waits for one."""
+    return _vote(intent_id, approve=True)
+
+
+@blueprint.post("/intents/<intent_id>/decline")
+def decline(intent_id: str) -> Response:
+    """A no to an intent that waits for a word."""
+    return _vote(intent_id, approve=False)
+
+
+def _vote(intent_id: str, *, approve: bool) -> Response:
+    desk = _desk()
+    now = desk.clock()
+    return _decided(control.vote(desk.store, intent_id=intent_id, approve=approve, voter=VOTER, now=now))
+
+
+def _decided(given: Answer) -> Response:
+    if given.code < 300:
+        _desk().wake()
+    return answer(given.code, given.body)
+
+
+def _desk() -> Desk:
+    desk: Desk = current_app.extensions["desk"]
+    return desk
+
+
+def _reason() -> str:
+    request.max_content_length = _MAX_BODY
+    try:
+        said = json.loads(request.get_data() or b"{}")
+        reason = said.get("reason") if isinstance(said, dict) else None
+    except (ValueError, RecursionError):
+        reason = None
+    return reason.strip()[:200] if isinstance(reason, str) and reason.strip() else "by hand"
+
+
+def _before() -> str | int | None:
+    text = request.args.get("before", "")
+    if not text:
+        return None
+    if len(text) < _ID_LENGTH - 1 and text.isascii() and text.isdigit():
+        return int(text)
+    return text
+
+
+def _limit(default: int = 50) -> int:
+    text = request.args.get("limit", "")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else default
+    return max(1, min(number, report.MOST_ROWS))
+
+
+def _flag(name: str) -> bool:
+    return request.args.get(name, "").lower() in ("1", "true", "yes")
