@@ -1,0 +1,173 @@
+"""The house's rules, read from the source: who may import whom, and what may stand where."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("trading", "exchanges", "store", "desk", "web", "discord_bot")
+
+#: A package, or app.py, and what of the house it may import; a name with a dot is one module.
+ALLOWED = {
+    "trading": set(),
+    "exchanges": {"trading"},
+    "store": {"trading"},
+    "desk": {"trading", "exchanges", "store"},
+    "web": {"trading", "desk"},
+    "discord_bot": {"trading", "store", "desk.intake", "desk.report", "desk.settings", "desk.logs"},
+    "app": {"trading", "store", "desk", "web"},
+    "gunicorn.conf": {"trading", "desk"},
+}
+#: The same for what is not of the house.
+FOREIGN = {
+    "trading": set(),
+    "exchanges": {"requests", "urllib3"},
+    "store": {"sqlalchemy", "psycopg", "pysqlite3"},
+    "desk": {"dotenv"},
+    "web": {"flask", "gunicorn", "markupsafe", "werkzeug"},
+    "discord_bot": {"aiohttp", "discord", "matplotlib", "PIL"},
+    "app": {"flask"},
+    "gunicorn.conf": set(),
+}
+SQL = {"sqlalchemy", "alembic", "psycopg", "pysqlite3", "sqlite3"}
+#: Runs the migrations, in a process of its own.
+MIGRATOR = "desk.migrate"
+#: What the bot may import of desk: these, and all that they import, may not reach a venue.
+BOT_DOORS = ("desk.intake", "desk.report", "desk.settings", "desk.logs")
+VENUES = re.compile(r"ftx|binance|bybit", re.IGNORECASE)
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the house by its dotted name."""
+    found = {"app": ROOT / "app.py", "gunicorn.conf": ROOT / "gunicorn.conf.py"}
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return dict(sorted(found.items()))
+
+
+SOURCES = sources()
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(SOURCES[name].read_text(encoding="utf-8"), filename=str(SOURCES[name]))
+
+
+def room(name: str) -> str:
+    """The package of a module; app and gunicorn.conf are rooms of their own."""
+    return name if name in ALLOWED else name.partition(".")[0]
+
+
+def imports(name: str) -> set[str]:
+    """All that a module imports, wherever in it: `from a import b` counts as a.b where that is a module."""
+    found: set[str] = set()
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno} imports relatively"
+            base = node.module or ""
+            names = {f"{base}.{alias.name}" for alias in node.names}
+            found |= {each if each in SOURCES else base for each in names}
+    return found
+
+
+def reached(name: str) -> Iterator[str]:
+    """The modules of the house that importing `name` loads, packages on the way included."""
+    seen, waiting = set(), [name]
+    while waiting:
+        each = waiting.pop()
+        if each in seen or each not in SOURCES:
+            continue
+        seen.add(each)
+        yield each
+        waiting += [*imports(each), each.rpartition(".")[0]]
+
+
+def calls(name: str) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Call):
+            yield node.lineno, ast.unparse(node.func)
+
+
+def test_the_six_packages_stand() -> None:
+    assert set(PACKAGES) - {"discord_bot"} <= {room(name) for name in SOURCES}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_who_may_import_whom(name: str) -> None:
+    mine = room(name)
+    for imported in imports(name):
+        top = imported.partition(".")[0]
+        if top in PACKAGES:
+            rooms = ALLOWED[mine] | {mine}
+            assert {top, imported} & rooms, f"{name} may not import {imported}"
+        elif top not in sys.stdlib_module_names:
+            assert top in FOREIGN[mine] | (SQL if name == MIGRATOR else set()), (
+                f"{name} may not import {imported}"
+            )
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_sql_stands_in_store_alone(name: str) -> None:
+    if room(name) != "store" and name != MIGRATOR:
+        assert not {imported.partition(".")[0] for imported in imports(name)} & SQL
+
+
+def test_migrations_stay_out_of_what_serves_and_trades() -> None:
+    for name in SOURCES:
+        assert name == MIGRATOR or MIGRATOR not in imports(name), f"{name} imports {MIGRATOR}"
+
+
+@pytest.mark.parametrize("door", [*BOT_DOORS, *(name for name in SOURCES if room(name) == "discord_bot")])
+def test_the_bot_reaches_no_exchange(door: str) -> None:
+    assert not [name for name in reached(door) if room(name) == "exchanges"]
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if room(name) == "trading"])
+def test_trading_has_no_float_no_clock_no_file(name: str) -> None:
+    banned = ("float", "open", "print", "input")
+    for line, function in calls(name):
+        clock = function.endswith(("datetime.now", "datetime.utcnow", "date.today", "time.time"))
+        assert function not in banned, f"{name}:{line} calls {function}"
+        assert not clock, f"{name}:{line} calls {function}"
+    assert not imports(name) & {"os", "io", "pathlib", "logging", "random", "secrets", "socket", "time"}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_venues_name_stands_in_its_own_file_alone(name: str) -> None:
+    path = SOURCES[name]
+    own = room(name) == "exchanges" and not path.name.startswith("_")
+    if not own:
+        lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        assert not [number for number, line in lines if VENUES.search(line)], f"{path} names a venue"
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name in PACKAGES])
+def test_a_package_says_what_it_must_never_do(name: str) -> None:
+    assert re.search(r"\b(never|not)\b", ast.get_docstring(tree(name)) or "", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_module_says_what_it_does(name: str) -> None:
+    assert ast.get_docstring(tree(name)), f"{name} has no docstring"
+
+
+def test_the_door_stays_small() -> None:
+    assert len(SOURCES["app"].read_text(encoding="utf-8").splitlines()) <= 60
+
+
+def test_nothing_is_swallowed_and_nothing_put_off() -> None:
+    for name, path in SOURCES.items():
+        for node in ast.walk(tree(name)):
+            if isinstance(node, ast.ExceptHandler):
+                only_pass = len(node.body) == 1 and isinstance(node.body[0], ast.Pass)
+                assert not only_pass, f"{name}:{node.lineno} swallows"
+        assert not re.search(r"\b(TODO|FIXME|XXX)\b", path.read_text(encoding="utf-8")), name
