@@ -25,6 +25,7 @@ from trading.model import (
     OrderStatus,
     Position,
     Role,
+    plain,
 )
 from trading.protect import Cancel, Close, Send, closing, protect, protected
 from trading.reconcile import reconcile
@@ -184,7 +185,7 @@ def _agree(work: Work, view: View) -> View:
     known = view.state.ledger.quantity
     if known == view.position.quantity:
         return view
-    text = f"the position is {view.position.quantity:f} on the venue, {known:f} by our fills"
+    text = f"the position is {plain(view.position.quantity)} on the venue, {plain(known)} by our fills"
     trade = view.state.trade
     with work.store.write() as tx:
         now = work.clock()
@@ -278,5 +279,6 @@ def _tell_fill(tx: Transaction, fill: Fill, now: datetime) -> None:
     if fill.client_order_id is None:
         return
     intent_id = fill.client_order_id.split("-")[0]
-    text = f"{fill.side} {fill.quantity:f} at {fill.price:f}, fee {fill.fee:f} {fill.fee_currency}"
+    fee = f"fee {plain(fill.fee)} {fill.fee_currency}"
+    text = f"{fill.side} {plain(fill.quantity)} at {plain(fill.price)}, {fee}"
     journal.tell(tx, intent_id, "fill", text, now)

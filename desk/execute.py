@@ -8,6 +8,7 @@ doubt or open, and never take a stop away before its successor is proved.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -33,6 +34,7 @@ from trading.model import (
     Position,
     Protection,
     Role,
+    plain,
 )
 from trading.protect import ATTEMPTS, behind, closing, protected, stop_order
 
@@ -96,8 +98,12 @@ def breakeven(work: Work, intent: Intent) -> Later | Ended:
     if order.status is OrderStatus.SUBMITTED:
         return Later(order.retry_at or work.clock() + WATCH)
     if order.status.is_open and order.trigger_price is not None:
+        before = view.state.trade.stop_price if view.state.trade else order.trigger_price
         with work.store.write() as tx:
-            orders.move_stop(tx, work.claim, stop_price=order.trigger_price, now=work.clock())
+            now = work.clock()
+            orders.move_stop(tx, work.claim, stop_price=order.trigger_price, now=now)
+            detail = f"the stop goes from {plain(before)} to {plain(order.trigger_price)}"
+            journal.tell(tx, intent.id, "moved", detail, now)
         mark("breakeven.moved")
     elif order.status is not OrderStatus.FILLED:
         return Ended(IntentEvent.FAIL, f"the old stop stays: the new one is {order.status}, {order.reason}")
@@ -116,12 +122,12 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool) -> Later | Ended | N
         if doubt is not None:
             return Later(doubt)
         if not view.position.is_flat:
-            _cancel(work, [report for report in view.resting if report.type is not OrderType.STOP])
+            _cancel(work, intent, [report for report in view.resting if report.type is not OrderType.STOP])
             refused = _close(work, intent, view.position)
             if refused is not None:
                 return refused
         elif view.resting:
-            _cancel(work, view.resting)
+            _cancel(work, intent, view.resting)
         else:
             return _flat(work, view, intent, end_trade=end_trade)
     return Later(work.clock() + WATCH)
@@ -134,17 +140,22 @@ def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later |
         return Later(doubt)
     if end_trade and view.state.trade is not None:
         with work.store.write() as tx:
-            orders.end_trade(
-                tx, work.claim, reason=f"closed by the {intent.alert.message} {intent.id}", now=work.clock()
-            )
+            ours = any(o.role is Role.CLOSE and o.filled_quantity for o in orders.of_intent(tx, intent.id))
+            by = f"closed by the {intent.alert.message} {intent.id}"
+            reason = by if ours else f"it was flat when the {intent.alert.message} {intent.id} came"
+            orders.end_trade(tx, work.claim, reason=reason, now=work.clock())
     return None
 
 
-def _cancel(work: Work, resting: list[OrderReport] | tuple[OrderReport, ...]) -> None:
+def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport]) -> None:
     for report in resting:
         work.breathe()
         work.exchange.cancel_report(report)
         mark("cancelled")
+    if resting:
+        names = ", ".join(r.client_order_id or f"{r.venue_order_id} (not ours)" for r in resting)
+        with work.store.write() as tx:
+            journal.tell(tx, intent.id, "cancelled", names, work.clock())
 
 
 def _close(work: Work, intent: Intent, position: Position) -> Ended | None:
@@ -210,7 +221,7 @@ def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
     if trade is not None and not position.is_flat and not protected(position, trade, guarded.state.unsettled):
         return Later(work.clock() + WATCH)
     if order.status.is_open:
-        return Ended(IntentEvent.FINISH, "the entry rests; stop and targets follow its fills")
+        return Ended(IntentEvent.FINISH, "the entry rests; what is missing yet follows its fills")
     refused = sum(o.role is Role.TARGET and o.status is OrderStatus.REJECTED for o in made)
     return Ended(IntentEvent.FINISH, f"the venue refused {refused} targets" if refused else "")
 
@@ -247,15 +258,12 @@ def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order 
     level = rounding.breakeven_to_tick(
         direction=position.direction, price=level, tick_size=instrument.tick_size
     )
+    old = plain(trade.stop_price)
     if behind(direction=position.direction, level=trade.stop_price, price=level):
-        return Ended(
-            IntentEvent.FINISH, f"the stop stays at {trade.stop_price:f}: {level:f} would be further away"
-        )
+        return Ended(IntentEvent.FINISH, f"the stop stays at {old}: {plain(level)} would be further away")
     price = work.exchange.price(work.lane.symbol)
     if behind(direction=position.direction, level=level, price=price):
-        raise Denied(
-            f"the old stop {trade.stop_price:f} stays: the price {price:f} is through {level:f} already"
-        )
+        raise Denied(f"the old stop {old} stays: the price {plain(price)} is through {plain(level)} already")
     return stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
 
 
@@ -299,8 +307,9 @@ def _plan(work: Work, intent: Intent) -> Plan:
             now=now,
         )
         detail = (
-            f"{sized.quantity:f} {instrument.base}: risk {sized.risk:f} % of {sized.free_collateral:f}"
-            f" {instrument.quote}, worst loss {sized.worst_loss:f}, notional {sized.notional:f}"
+            f"{plain(sized.quantity)} {instrument.base}: risk {plain(sized.risk)} %"
+            f" of {plain(sized.free_collateral)} {instrument.quote},"
+            f" worst loss {plain(sized.worst_loss)}, notional {plain(sized.notional)}"
         )
         journal.tell(tx, intent.id, "sized", detail, now)
         for note in notes:
@@ -315,9 +324,9 @@ def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market
     if stop is None:
         raise Denied("an entry needs a stop")
     if behind(direction=direction, level=stop, price=price):
-        raise Denied(f"the stop {stop:f} is on the wrong side of the price {price:f}")
+        raise Denied(f"the stop {plain(stop)} is on the wrong side of the price {plain(price)}")
     if alert.order_type is OrderType.MARKET and behind(direction=direction, level=stop, price=market):
-        raise Denied(f"the price is {market:f} now, already through the stop {stop:f}")
+        raise Denied(f"the price is {plain(market)} now, already through the stop {plain(stop)}")
 
 
 def _planned(made: list[Order]) -> Plan:

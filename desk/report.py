@@ -12,7 +12,7 @@ from typing import Any
 
 from store import Store, Transaction, switches, views
 from trading.errors import StoreUnavailable
-from trading.model import Direction, Position, Role
+from trading.model import Direction, Position, Role, plain
 
 #: The runner that has not stepped for longer is dead.
 RUNNER_LIMIT = timedelta(seconds=30)
@@ -49,16 +49,6 @@ _ALERT_KEYS = (
 _SIZING_KEYS = ("free_collateral", "risk", "quantity", "worst_loss", "notional")
 
 Model = dict[str, Any]
-
-
-def plain(value: Decimal | None) -> str | None:
-    """A Decimal as people write it: no exponent, no zeros at the end."""
-    if value is None:
-        return None
-    if value == 0:
-        return "0"
-    text = format(value, "f")  # not normalize(): that rounds to the context's precision
-    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def instant(value: datetime | None) -> str | None:

@@ -7,6 +7,7 @@ they own the same lane.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -124,7 +125,7 @@ def record(
             ticker=alert.ticker,
             symbol=alert.symbol,
             kind=alert.kind,
-            action=alert.side,
+            action=json.loads(body).get("action"),
             message=alert.message,
             sent_at=alert.sent_at,
             price=alert.price,

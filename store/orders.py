@@ -33,6 +33,7 @@ from trading.model import (
     Sizing,
     TimeInForce,
     Trade,
+    plain,
 )
 
 UNSETTLED = (OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
@@ -181,8 +182,8 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
     if (before.status, before.filled_quantity) != (order.status, order.filled_quantity):
         detail = describe(order)
         if order.filled_quantity:
-            detail += f", filled {order.filled_quantity:f}"
-            detail += f" at {order.average_price:f}" if order.average_price else ""
+            detail += f", filled {plain(order.filled_quantity)}"
+            detail += f" at {plain(order.average_price)}" if order.average_price else ""
         tell(
             tx,
             order.intent_id,
@@ -309,10 +310,10 @@ def describe(order: Order) -> str:
     """One order in one line, for people."""
     at = ""
     if order.price is not None:
-        at = f" at {order.price:f}"
+        at = f" at {plain(order.price)}"
     elif order.trigger_price is not None:
-        at = f" at {order.trigger_price:f}"
-    return f"{order.role} {order.side} {order.quantity:f}{at} ({order.client_order_id})"
+        at = f" at {plain(order.trigger_price)}"
+    return f"{order.role} {order.side} {plain(order.quantity)}{at} ({order.client_order_id})"
 
 
 _FIELDS = (

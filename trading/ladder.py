@@ -37,6 +37,7 @@ from trading.model import (
     Rung,
     Side,
     TimeInForce,
+    plain,
 )
 from trading.rounding import (
     MONEY,
@@ -80,7 +81,7 @@ def plan(*, intent_id: str, alert: Alert, instrument: Instrument, quantity: Deci
     """
     need_positive(quantity=quantity, price=price)
     if quantity_to_lot(quantity=quantity, lot_size=instrument.lot_size) != quantity:
-        raise ValueError(f"{quantity:f} is not a whole number of lots of {instrument.lot_size:f}")
+        raise ValueError(f"{plain(quantity)} is not a whole number of lots of {plain(instrument.lot_size)}")
     tick_size = instrument.tick_size
     side, raw_stop = _asked(alert=alert, price=price)
     entry = _entry(intent_id=intent_id, alert=alert, side=side, quantity=quantity, tick_size=tick_size)
@@ -166,7 +167,7 @@ def _asked(*, alert: Alert, price: Decimal) -> tuple[Side, Decimal]:
     if alert.rungs and alert.target_close_percent is None:
         raise Denied("tp Close is missing: the percent of the entry that each tpN Mult closes")
     if target is not None and not _beyond(side=alert.side, level=target, price=price):
-        raise Denied(f"{name} TP {target:f} is on the wrong side of the price {price:f}")
+        raise Denied(f"{name} TP {plain(target)} is on the wrong side of the price {plain(price)}")
     return alert.side, stop
 
 
@@ -200,7 +201,7 @@ def _stop(*, entry: Order, stop: Decimal, price: Decimal, tick_size: Decimal) ->
         raise Denied(str(error)) from error
     if not _beyond(side=entry.side.opposite, level=trigger, price=price):
         name, where = ("long", "below") if entry.side is Side.BUY else ("short", "above")
-        raise Denied(f"{name} SL {trigger:f} is not {where} the price {price:f}")
+        raise Denied(f"{name} SL {plain(trigger)} is not {where} the price {plain(price)}")
     return Order(
         client_order_id=client_order_id(intent_id=entry.intent_id, leg="sl", attempt=1),
         intent_id=entry.intent_id,
@@ -304,10 +305,11 @@ def _flaw(*, step: _Step, quantity: Decimal, instrument: Instrument) -> str:
     if quantity <= 0:
         return "nothing is left for it"
     if quantity < instrument.min_quantity:
-        return f"{quantity:f} {instrument.base} is under the minimum of {instrument.min_quantity:f}"
+        return f"{plain(quantity)} {instrument.base} is under the minimum of {plain(instrument.min_quantity)}"
     value = quantity * step.price
     if value < instrument.min_notional:
-        return f"{value:f} {instrument.quote} is under the minimum order value of {instrument.min_notional:f}"
+        least = plain(instrument.min_notional)
+        return f"{plain(value)} {instrument.quote} is under the minimum order value of {least}"
     return ""
 
 

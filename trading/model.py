@@ -13,6 +13,17 @@ from enum import StrEnum
 ZERO = Decimal(0)
 
 
+def plain(value: Decimal) -> str:
+    """A Decimal as people write it: no exponent, no zeros at the end.
+
+    >>> plain(Decimal("41500.0")), plain(Decimal("1E+3"))
+    ('41500', '1000')
+    """
+    text = format(value, "f")  # not normalize(): that rounds to the context's precision
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
+
+
 class Side(StrEnum):
     """What an order does."""
 

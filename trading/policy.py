@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from trading.model import AccountRules, Alert, AlertKind, ApprovalMode, IntentStatus, Limits, Route
+from trading.model import AccountRules, Alert, AlertKind, ApprovalMode, IntentStatus, Limits, Route, plain
 from trading.rounding import MONEY, need_decimals, need_positive
 
 _SECOND = timedelta(seconds=1)
@@ -148,14 +148,12 @@ def drift(*, price_then: Decimal, price_now: Decimal, stop: Decimal, max_share: 
     need_positive(price_then=price_then, price_now=price_now, stop=stop)
     need_decimals(max_share=max_share)
     with localcontext(MONEY):
+        moved = f"the price moved from {plain(price_then)} to {plain(price_now)}"
         behind = price_now <= stop if stop < price_then else price_now >= stop
         if behind:
-            return f"the price moved from {price_then:f} to {price_now:f}, behind the stop at {stop:f}"
+            return f"{moved}, behind the stop at {plain(stop)}"
         if abs(price_now - price_then) > max_share * abs(price_then - stop):
-            return (
-                f"the price moved from {price_then:f} to {price_now:f}, more than {max_share:f}"
-                f" of the distance to the stop at {stop:f}"
-            )
+            return f"{moved}, more than {plain(max_share)} of the distance to the stop at {plain(stop)}"
     return None
 
 
@@ -272,7 +270,8 @@ def _broken(*, alert: Alert, limits: Limits, history: History, now: datetime) ->
         if history.day_pnl is None:
             yield "max_daily_loss: today's P&L cannot be known now"
         elif history.day_pnl <= limits.max_daily_loss.copy_negate():
-            yield f"max_daily_loss: today's P&L is {history.day_pnl:f}, the limit {limits.max_daily_loss:f}"
+            loss, limit = plain(history.day_pnl), plain(limits.max_daily_loss)
+            yield f"max_daily_loss: today's P&L is {loss}, the limit {limit}"
 
 
 def _approval(*, alert: Alert, route: Route, rules: AccountRules | None) -> Decision:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal, localcontext
 
 from trading.errors import Denied
-from trading.model import Instrument, Sizing
+from trading.model import Instrument, Sizing, plain
 from trading.rounding import MONEY, need_decimals, need_positive, quantity_to_lot
 
 # A market order is margined at a price worse than the reference and pays its fee from the same
@@ -84,12 +84,12 @@ def _refuse_impossible(
 ) -> None:
     name, contract = instrument.symbol, instrument.contract_size
     if contract != 1:
-        raise Denied(f"{name}: a contract of {contract:f} {instrument.base} is not supported")
+        raise Denied(f"{name}: a contract of {plain(contract)} {instrument.base} is not supported")
     if price == stop:
-        raise Denied(f"{name}: the stop is at the price {price:f}, set it where the trade is wrong")
+        raise Denied(f"{name}: the stop is at the price {plain(price)}, set it where the trade is wrong")
     if free_collateral <= 0:
         raise Denied(
-            f"{name}: {free_collateral:f} {instrument.quote} are free,"
+            f"{name}: {plain(free_collateral)} {instrument.quote} are free,"
             " add collateral or close another position"
         )
 
@@ -120,10 +120,10 @@ def _cut(*, wanted: Decimal, caps: Mapping[str, Decimal | None]) -> tuple[Decima
 def _refuse_small(*, quantity: Decimal, price: Decimal, instrument: Instrument, origin: str) -> None:
     least = max(instrument.min_quantity, instrument.lot_size)
     if quantity < least:
-        problem = f"{quantity:f} {instrument.base}, under the minimum of {least:f}"
+        problem = f"{plain(quantity)} {instrument.base}, under the minimum of {plain(least)}"
     elif quantity * price < instrument.min_notional:
-        value = f"{quantity * price:f} {instrument.quote}"
-        problem = f"an order of {value}, under the minimum of {instrument.min_notional:f}"
+        value = f"{plain(quantity * price)} {instrument.quote}"
+        problem = f"an order of {value}, under the minimum of {plain(instrument.min_notional)}"
     else:
         return
     raise Denied(f"{instrument.symbol}: {origin} gives {problem}: {_MENDS[origin]}")

@@ -138,9 +138,9 @@ def test_a_limit_entry_is_never_worse(side: Side, expected: str) -> None:
     [
         ({"long": Levels()}, "long SL is missing"),
         ({"side": Side.SELL, "short": Levels()}, "short SL is missing"),
-        ({"long": Levels(stop=D(101))}, "long SL 101.0 is not below the price 100"),
-        ({"long": Levels(stop=D("99.91"))}, "long SL 100.0 is not below the price 100"),
-        ({"side": Side.SELL, "short": Levels(stop=D(99))}, "short SL 99.0 is not above the price 100"),
+        ({"long": Levels(stop=D(101))}, "long SL 101 is not below the price 100"),
+        ({"long": Levels(stop=D("99.91"))}, "long SL 100 is not below the price 100"),
+        ({"side": Side.SELL, "short": Levels(stop=D(99))}, "short SL 99 is not above the price 100"),
         ({"side": Side.SELL, "short": Levels(stop=D("0.01"))}, "below one tick"),
         ({"long": Levels(stop=D(90), target=D(100))}, "long TP 100 is on the wrong side"),
         ({"target_close_percent": None}, "tp Close is missing"),
@@ -172,21 +172,21 @@ def test_a_rung_under_the_minimum_joins_the_next() -> None:
     orders, notes = laid_out(instrument=instrument)
     assert shape(orders) == [("tp2", "0.500", "120.0"), ("tp", "0.500", "150.0")]
     assert notes == (
-        "tp1: 0.250 BTC is under the minimum of 0.4; it joins tp2",
-        "tp3: 0.250 BTC is under the minimum of 0.4; it joins tp",
+        "tp1: 0.25 BTC is under the minimum of 0.4; it joins tp2",
+        "tp3: 0.25 BTC is under the minimum of 0.4; it joins tp",
     )
 
 
 def test_the_minimum_order_value_counts_at_the_rungs_own_price() -> None:
     orders, notes = laid_out(instrument=replace(PERP, min_notional=D(29)))
     assert [leg for leg, _, _ in shape(orders)] == ["tp2", "tp3", "tp"]
-    assert notes == ("tp1: 27.5000 USDT is under the minimum order value of 29; it joins tp2",)
+    assert notes == ("tp1: 27.5 USDT is under the minimum order value of 29; it joins tp2",)
 
 
 def test_a_final_target_too_small_joins_the_rung_before() -> None:
     orders, notes = laid_out(close_percent=D(33), instrument=replace(PERP, min_quantity=D("0.1")))
     assert [quantity for _, quantity, _ in shape(orders)] == ["0.330", "0.330", "0.340"]
-    assert notes == ("tp: 0.010 BTC is under the minimum of 0.1; it joins tp3",)
+    assert notes == ("tp: 0.01 BTC is under the minimum of 0.1; it joins tp3",)
 
 
 def test_nothing_left_for_the_final_target_is_told() -> None:
@@ -210,7 +210,7 @@ def test_everything_may_join_the_final_target() -> None:
 def test_a_whole_under_the_minimum_still_gets_its_target() -> None:
     orders, notes = laid_out(instrument=replace(PERP, min_quantity=D(2)))
     assert shape(orders) == [("tp", "1.000", "150.0")]
-    assert notes[-1] == "tp: 1.000 BTC is under the minimum of 2; it is sent all the same"
+    assert notes[-1] == "tp: 1 BTC is under the minimum of 2; it is sent all the same"
 
 
 def test_less_than_one_lot_has_no_target() -> None:
@@ -226,7 +226,7 @@ def test_without_a_final_target_the_rest_rides_on_the_stop() -> None:
 def test_without_a_final_target_a_last_rung_too_small_is_dropped() -> None:
     orders, notes = laid_out(target=None, instrument=replace(PERP, min_quantity=D("0.4")))
     assert [leg for leg, _, _ in shape(orders)] == ["tp2"]
-    assert notes[-1] == "tp3: 0.250 BTC is under the minimum of 0.4; it is dropped and rides on the stop"
+    assert notes[-1] == "tp3: 0.25 BTC is under the minimum of 0.4; it is dropped and rides on the stop"
 
 
 def test_rungs_of_a_hundred_percent_leave_no_odd_lots() -> None:

@@ -94,14 +94,14 @@ def test_a_fixed_quantity_replaces_the_risk_but_not_the_caps() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"risk": D("0.001")}, "RISK gives 0.000 BTC, under the minimum of 0.001: raise RISK"),
-        ({"fixed_quantity": D("0.0009")}, "the alert's size gives 0.000 BTC.*raise it"),
-        ({"leverage": D("0.001")}, "LEVERAGE gives 0.000 BTC.*raise LEVERAGE or add collateral"),
-        ({"max_notional": D(10)}, "max_notional gives 0.000 BTC.*raise it in LIMITS"),
-        ({"instrument": replace(PERP, max_quantity=D(0))}, "max_quantity gives 0.000 BTC.*takes no entry"),
+        ({"risk": D("0.001")}, "RISK gives 0 BTC, under the minimum of 0.001: raise RISK"),
+        ({"fixed_quantity": D("0.0009")}, "the alert's size gives 0 BTC.*raise it"),
+        ({"leverage": D("0.001")}, "LEVERAGE gives 0 BTC.*raise LEVERAGE or add collateral"),
+        ({"max_notional": D(10)}, "max_notional gives 0 BTC.*raise it in LIMITS"),
+        ({"instrument": replace(PERP, max_quantity=D(0))}, "max_quantity gives 0 BTC.*takes no entry"),
         (
             {"instrument": replace(PERP, min_notional=D(20000))},
-            "an order of 10000.000 USDT, under the minimum of 20000: raise RISK",
+            "an order of 10000 USDT, under the minimum of 20000: raise RISK",
         ),
         ({"instrument": replace(PERP, min_quantity=D(1))}, "under the minimum of 1:"),
         ({"instrument": replace(PERP, contract_size=D("0.01"))}, "a contract of 0.01 BTC is not supported"),
