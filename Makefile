@@ -40,7 +40,7 @@ fmt: install ## let ruff rewrite what it can
 check: lint test ## lint and test
 
 bench: install ## the benchmarks
-	$(PYTHON) tests/bench/answer.py
+	@$(PYTHON) -m tests.bench.answer
 
 migrate: install ## bring the database to this version
 	@$(PYTHON) -m desk.migrate
