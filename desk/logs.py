@@ -66,6 +66,8 @@ def configure(settings: Settings, level: int | str = "INFO", stream: TextIO | No
         logger.propagate = True
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
+    for warning in settings.warnings:
+        _log.warning(warning)
 
 
 class Formatter(logging.Formatter):

@@ -68,12 +68,12 @@ API_URL_VARIABLE = re.compile(r"(?!DISCORD_)([A-Z0-9_]+)_API_URL")
 _DISCORD_API_URL = "https://discord.com/api/v10"
 _DISCORD_GATEWAY_URL = "wss://gateway.discord.gg/"
 MAX_LEVERAGE = Decimal(125)
-MIN_SECRET_LENGTH = 8
+WISE_LENGTH = 12
 _INTEGER = re.compile(r"[0-9]{1,9}")
 _DISCORD_ID = re.compile(r"[0-9]{1,20}")
 _NAME = re.compile(r"[A-Z0-9_]+")
 _DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
-_PLACEHOLDERS = frozenset({"changeme", "yourpassphrase", "passphrase"})
+_PLACEHOLDERS = frozenset({"changeme", "yourpassphrase"})
 #: These alone make an account. The other variables of ACCOUNT_VARIABLES have names that foreign software
 #: uses too; a key with its secret makes an account all the same.
 _ACCOUNT_MAKERS = ("RISK_", "LEVERAGE_", "APPROVAL_", "LIMITS_")
@@ -121,6 +121,16 @@ class Settings:
     discord_approvers: tuple[int, ...] = ()
     discord_api_url: str = _DISCORD_API_URL
     discord_gateway_url: str = _DISCORD_GATEWAY_URL
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What works and is unwise all the same, a line each: told at every start."""
+        short = []
+        if any(len(each) < WISE_LENGTH for each in self.passphrases):
+            short.append("WEBHOOK_PASSPHRASE")
+        if self.dashboard_password is not None and len(self.dashboard_password) < WISE_LENGTH:
+            short.append("DASHBOARD_PASSWORD")
+        return tuple(f"{name} can be guessed: use {WISE_LENGTH} characters or more" for name in short)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -192,10 +202,7 @@ class _Reader:
         return self._environ.get(name, "").strip() or None
 
     def secret(self, name: str) -> str | None:
-        value = self.text(name)
-        if value is not None and len(value) < MIN_SECRET_LENGTH:
-            raise SettingsError(name, f"is too short: use {MIN_SECRET_LENGTH} characters or more")
-        return value
+        return self.text(name)
 
     def integer(self, name: str, default: int, *, low: int = 0, high: int = 999_999_999) -> int:
         value = self.text(name)
@@ -271,8 +278,6 @@ def _passphrases(read: _Reader) -> tuple[str, ...]:
     for each in found:
         if not each:
             raise SettingsError(name, "holds an empty passphrase: take out the comma that is too many")
-        if len(each) < MIN_SECRET_LENGTH:
-            raise SettingsError(name, f"is too short: use {MIN_SECRET_LENGTH} characters or more for each")
         if "".join(c for c in each.lower() if c.isalnum()) in _PLACEHOLDERS:
             raise SettingsError(name, "is still a placeholder: choose one of your own")
         if not each.isprintable():

@@ -114,12 +114,9 @@ def test_several_passphrases() -> None:
         ("", "is not set"),
         ("  ", "is not set"),
         ("long-enough,", "empty passphrase"),
-        ("hunter2", "too short"),
-        ("long-enough,hunter2", "too short"),
         ("change-me", "placeholder"),
         ("Change_Me", "placeholder"),
         ("your-passphrase", "placeholder"),
-        ("passphrase", "placeholder"),
         ("tab\tin the middle", "cannot be typed"),
     ],
 )
@@ -130,12 +127,12 @@ def test_bad_passphrases_are_refused_and_not_shown(value: str, says: str) -> Non
     assert all(part.strip() not in error.reason for part in value.split(",") if part.strip())
 
 
-def test_the_dashboard_password() -> None:
-    assert loaded(DASHBOARD_PASSWORD="eight888").dashboard_password == "eight888"
-    error = refused(DASHBOARD_PASSWORD="seven77")
-    assert error.variable == "DASHBOARD_PASSWORD"
-    assert "8 characters" in error.reason
-    assert "seven77" not in str(error)
+def test_short_secrets_work_and_are_warned_of() -> None:
+    settings = loaded(DASHBOARD_PASSWORD="seven77", WEBHOOK_PASSPHRASE="long-enough-for-anyone,short")
+    assert settings.dashboard_password == "seven77"
+    assert [line.split()[0] for line in settings.warnings] == ["WEBHOOK_PASSPHRASE", "DASHBOARD_PASSWORD"]
+    assert "seven77" not in " ".join(settings.warnings)
+    assert loaded(WEBHOOK_PASSPHRASE="long-enough-for-anyone").warnings == ()
 
 
 def test_secrets_are_known_and_stay_out_of_the_repr() -> None:
