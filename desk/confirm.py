@@ -136,12 +136,14 @@ def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]
     """Reports of orders that do not rest, and the ids of those that the venue surely does not have."""
     reports: list[OrderReport] = []
     absent: set[str] = set()
+    # One moment for all: an entry and the stop that went with it are lost or not lost together.
+    asked_at = work.exchange.time()
     for order in unlisted:
         try:
             reports.append(work.exchange.order(order.symbol, order.client_order_id))
             continue
         except OrderNotFound:
-            if order.retry_at is not None and work.exchange.time() < order.retry_at:
+            if order.retry_at is not None and asked_at < order.retry_at:
                 continue
         try:
             reports.append(work.exchange.order(order.symbol, order.client_order_id))

@@ -63,7 +63,7 @@ def entry(work: Work, intent: Intent) -> Later | Ended:
     if order is None or order.status is OrderStatus.INITIALIZED:
         early = _enter(work, intent, made if order is not None else [])
     elif order.status is OrderStatus.SUBMITTED and order.client_order_id in catch_up(work).absent:
-        early = _again(work, intent, made)
+        early = _again(work, intent)
     return early or _finish_entry(work, intent)
 
 
@@ -178,14 +178,12 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
     early = flatten(work, intent, end_trade=not made)
     if early is not None:
         return early
-    plan = _planned(made) if made else _plan(work, intent)
-    _send_entry(work, plan)
-    return None
+    return _send_entry(work, _planned(work, intent) if made else _plan(work, intent))
 
 
-def _again(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | None:
+def _again(work: Work, intent: Intent) -> Later | Ended | None:
     """The entry is proved absent: sends it once more, or drops it if its time is over."""
-    plan = _planned(made)
+    plan = _planned(work, intent)
     unwanted = _unwanted(work, intent)
     if unwanted is not None:
         with work.store.write() as tx:
@@ -196,9 +194,7 @@ def _again(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
             orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
         return unwanted
     early = flatten(work, intent, end_trade=False)
-    if early is None:
-        _send_entry(work, plan)
-    return early
+    return early or _send_entry(work, _planned(work, intent))
 
 
 def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
@@ -329,21 +325,48 @@ def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market
         raise Denied(f"the price is {plain(market)} now, already through the stop {plain(stop)}")
 
 
-def _planned(made: list[Order]) -> Plan:
-    """The plan as it was written down before the process ended."""
-    first = {role: next(o for o in made if o.role is role) for role in (Role.ENTRY, Role.STOP)}
-    return Plan(entry=first[Role.ENTRY], stop=first[Role.STOP])
+def _planned(work: Work, intent: Intent) -> Plan:
+    """The plan as it was written down before the process ended, and as its orders stand now."""
+    with work.store.read() as tx:
+        last = {order.role: order for order in orders.of_intent(tx, intent.id)}
+    return Plan(entry=last[Role.ENTRY], stop=last[Role.STOP])
 
 
-def _send_entry(work: Work, plan: Plan) -> None:
-    """Entry and stop in as few acts as the venue allows."""
+def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
+    """Entry and stop in as few acts as the venue allows; where the stop goes first, no entry without it."""
     protection = work.exchange.capabilities.protection
     if protection is Protection.ATTACHED:
         fence.send(work, plan.entry, stop=plan.stop)
-        return
-    if protection is Protection.BEFORE and plan.stop.status is OrderStatus.INITIALIZED:
-        fence.send(work, plan.stop)
+        return None
+    if protection is Protection.BEFORE:
+        stop = plan.stop
+        if stop.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
+            stop = _next_stop(work, stop)
+        if stop.status is OrderStatus.INITIALIZED:
+            stop = fence.send(work, stop)
+        if stop.status is OrderStatus.SUBMITTED:
+            return Later(stop.retry_at or work.clock() + WATCH)
+        if not stop.status.is_open:
+            return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     fence.send(work, plan.entry)
+    return None
+
+
+def _next_stop(work: Work, lost: Order) -> Order:
+    """The same stop under a new id: the one before was lost on its way, or swept after a crash."""
+    attempt = lost.attempt + 1
+    stop = replace(
+        lost,
+        client_order_id=ladder.client_order_id(intent_id=lost.intent_id, leg="sl", attempt=attempt),
+        attempt=attempt,
+        status=OrderStatus.INITIALIZED,
+        signed_at=None,
+        retry_at=None,
+        reason="",
+    )
+    with work.store.write() as tx:
+        orders.add(tx, work.claim, [stop], now=work.clock())
+    return stop
 
 
 def _trigger(stop: Order) -> Decimal:

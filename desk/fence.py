@@ -35,10 +35,11 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim before anything leaves.
     """
     work.breathe()
-    signed_at = work.exchange.time()
     capabilities = work.exchange.capabilities
-    retry_at = signed_at + capabilities.receive_window + capabilities.margin
     with work.store.write() as tx:
+        # Signed once the turn to write has come: waiting for it must not use the window up.
+        signed_at = work.exchange.time()
+        retry_at = signed_at + capabilities.receive_window + capabilities.margin
         now = work.clock()
         order = orders.submit(tx, work.claim, order, signed_at=signed_at, retry_at=retry_at, now=now)
         if stop is not None:

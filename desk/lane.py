@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 #: After a failure of the venue's, or of ours.
 _BACKOFF = timedelta(seconds=2)
-#: Runs of an intent after which an error that nobody foresaw ends it.
+#: So many errors that nobody foresaw end an intent.
 _POISON = 5
 
 _DO: dict[AlertKind, Callable[[Work, Intent], Later | Ended]] = {
@@ -92,7 +92,7 @@ def _started(work: Work, intent: Intent) -> Intent:
         if intent.kind is not AlertKind.BREAKEVEN:
             journal.supersede(tx, work.claim, by=fresh, now=now)
     mark("executing")
-    return replace(fresh, status=status, attempts=fresh.attempts + 1)
+    return replace(fresh, status=status)
 
 
 def _carry_out(work: Work, intent: Intent) -> Later | Ended:
@@ -114,9 +114,12 @@ def _carry_out(work: Work, intent: Intent) -> Later | Ended:
         return Later(work.clock() + _BACKOFF)
     except Exception as error:
         log.exception("%s: unforeseen", work.lane)
-        if intent.attempts < _POISON:
+        with work.store.write() as tx:
+            errors = journal.stumble(tx, work.claim, intent.id)
+            doubt = any(o.status is OrderStatus.SUBMITTED for o in orders.of_intent(tx, intent.id))
+        if errors < _POISON or doubt:
             return Later(work.clock() + _BACKOFF)
-        alarm(work, f"given up after {intent.attempts} runs: {error!r}", alert_id=intent.id)
+        alarm(work, f"given up after {errors} errors: {error!r}", alert_id=intent.id)
         return Ended(IntentEvent.FAIL, f"an error that nobody foresaw: {type(error).__name__}")
 
 

@@ -244,7 +244,9 @@ def _started(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    fields = stat.rpartition(")")[2].split()
+    # A zombie has ended; only its parent has not asked yet.
+    return "" if fields[0] == "Z" else fields[19]
 
 
 def _is_dead(owner: str) -> bool:

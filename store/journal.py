@@ -308,7 +308,6 @@ def advance(
             status=status,
             reason=reason,
             expires_at=expires_at,
-            attempts=intents.c.attempts + int(event is IntentEvent.EXECUTE),
             updated_at=now,
         )
     ).rowcount
@@ -320,6 +319,13 @@ def advance(
             tx, kind=status.lower(), text=_headline(intent.alert, reason), alert_id=intent.id, now=now
         )
     return status
+
+
+def stumble(tx: Connection, held: Claim, intent_id: str) -> int:
+    """Counts an error that nobody foresaw; how many there were by now."""
+    hold(tx, held)
+    more = update(intents).where(intents.c.id == intent_id).values(attempts=intents.c.attempts + 1)
+    return int(tx.execute(more.returning(intents.c.attempts)).scalar_one())
 
 
 def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None:

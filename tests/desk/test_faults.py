@@ -132,6 +132,36 @@ def test_an_entry_in_doubt_that_grew_old_is_dropped(make_rig: Any) -> None:
     assert rig.status(rig.send("entry", **LONG)) == "DONE"
 
 
+def test_a_lost_entry_and_its_stop_are_judged_at_one_moment(rig: Any) -> None:
+    """The window ends between the question about the entry and the one about its stop."""
+    alert_id = rig.store_only("entry", **LONG, **LADDER)
+    rig.flaky().order_fault("lost before", at=0, verb="place")
+    rig.settle()
+    venue = rig.flaky()._venue
+    rig.clock.advance(2.925)
+    rig.flaky()._venue = Slow(venue, rig.clock)
+    rig.venues.price("BTC-USDT-PERP", Decimal(42001), rig.clock())
+    rig.settle()
+    rig.flaky()._venue = venue
+    rig.wait(10)
+    assert rig.status(alert_id) == "DONE"
+    assert rig.entered(alert_id) == 2
+
+
+class Slow:
+    """A venue that takes 50 ms to answer about an order."""
+
+    def __init__(self, venue: Any, clock: Any) -> None:
+        self._venue, self._clock = venue, clock
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._venue, name)
+
+    def order(self, symbol: str, client_order_id: str) -> Any:
+        self._clock.advance(0.05)
+        return self._venue.order(symbol, client_order_id)
+
+
 def test_a_late_copy_is_refused_by_the_venue(rig: Any, clock: Any) -> None:
     """The request of a stopped process arrives after its window: the venue itself says no."""
     from trading.errors import StaleRequest
