@@ -3,6 +3,18 @@
 The answer depends on the state alone, so that it is right after any crash: ask, act, ask again, until
 nothing is left. It must never cancel a stop before another one covers the position, and never touch a
 position that is not ours.
+
+>>> entry = Order(client_order_id="a-e", intent_id="a", symbol="BTC-USDT-PERP", role=Role.ENTRY,
+...     side=Side.BUY, type=OrderType.MARKET, quantity=Decimal(2))
+>>> trade = Trade(intent_id="a", side=Side.BUY, price=Decimal(100), stop=Decimal(90),
+...     stop_price=Decimal(95), entry=entry)
+>>> long = Position(symbol="BTC-USDT-PERP", quantity=Decimal(2))
+>>> stop = stop_order(position=long, intent_id="a", trigger_price=Decimal(90), attempt=1)
+>>> protected(long, trade, [stop]), covering(long, trade, [stop])
+(False, None)
+>>> there = [replace(stop, status=OrderStatus.ACCEPTED)]
+>>> protected(long, trade, there), covering(long, trade, there)
+(True, None)
 """
 
 from __future__ import annotations
@@ -10,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import dropwhile
 
 from trading.ladder import client_order_id, targets
 from trading.model import (
@@ -24,6 +37,7 @@ from trading.model import (
     Side,
     Trade,
 )
+from trading.rounding import quantity_to_lot
 
 #: After as many refusals in a row, trying once more is no plan.
 ATTEMPTS = 3
@@ -69,33 +83,36 @@ def protect(
     `unsettled` are our orders that rest or may rest there, `keep` the ids of intents that are at work on
     the lane (their orders are left alone), `price` the venue's, None if it cannot be had. While
     `halted`, an entry that still rests is taken back.
+
+    >>> from trading.model import InstrumentKind
+    >>> perp = Instrument(symbol="BTC-USDT-PERP", base="BTC", quote="USDT", kind=InstrumentKind.PERPETUAL,
+    ...     tick_size=Decimal("0.5"), lot_size=Decimal("0.1"), min_quantity=Decimal("0.1"))
+    >>> entry = Order(client_order_id="a-e", intent_id="a", symbol=perp.symbol, role=Role.ENTRY,
+    ...     side=Side.BUY, type=OrderType.MARKET, quantity=Decimal(2), status=OrderStatus.FILLED,
+    ...     filled_quantity=Decimal(2))
+    >>> trade = Trade(intent_id="a", side=Side.BUY, price=Decimal(100), stop=Decimal(90),
+    ...     stop_price=Decimal(90), entry=entry, orders=(entry,))
+    >>> (action,) = protect(position=Position(symbol=perp.symbol, quantity=Decimal(2)), trade=trade,
+    ...     unsettled=[], price=Decimal(100), instrument=perp, keep=(), halted=False)
+    >>> action.order.client_order_id, action.order.quantity, action.order.trigger_price
+    ('a-sl', Decimal('2'), Decimal('90'))
     """
+    actions: list[Action]
     if trade is None or not _is_of(position, trade):
-        waiting = trade is not None and position.is_flat and trade.entry.open_quantity > 0 and not halted
-        kept = (Role.ENTRY, Role.STOP) if waiting else ()
-        return tuple(
-            Cancel(order=order)
-            for order in unsettled
-            if order.status.is_open and order.role not in kept and order.intent_id not in keep
-        )
-    stop = _stop(position, trade, unsettled, price)
-    if stop is not None:
-        return (stop,)
-    resting = [order for order in unsettled if order.role is Role.TARGET]
-    actions = list(_targets(position, trade, resting, instrument))
-    if covering(position, trade, unsettled):
-        actions += _surplus(position, trade, unsettled, keep)
-    if halted:
-        actions += [Cancel(order=o) for o in unsettled if o.role is Role.ENTRY and o.status.is_open]
-    return tuple(actions)
+        actions = list(_swept(position, trade, unsettled, halted))
+    else:
+        actions = _held(position, trade, unsettled, price, instrument, halted)
+    return tuple(a for a in actions if not (isinstance(a, Cancel) and a.order.intent_id in keep))
 
 
 def covering(position: Position, trade: Trade, unsettled: Sequence[Order]) -> Order | None:
-    """The proved stop that covers the whole position at the trade's stop price, if there is one."""
-    for order in unsettled:
-        if order.status.is_open and _covers(order, position) and order.trigger_price == trade.stop_price:
-            return order
-    return None
+    """The largest proved stop that covers the whole position at the trade's stop price, if there is one."""
+    fit = [
+        order
+        for order in unsettled
+        if order.status.is_open and _covers(order, position) and order.trigger_price == trade.stop_price
+    ]
+    return max(fit, key=lambda order: order.open_quantity, default=None)
 
 
 def protected(position: Position, trade: Trade, unsettled: Sequence[Order]) -> bool:
@@ -104,7 +121,13 @@ def protected(position: Position, trade: Trade, unsettled: Sequence[Order]) -> b
 
 
 def closing(*, position: Position, intent_id: str, attempt: int) -> Order:
-    """A reduce-only market order that ends the position."""
+    """A reduce-only market order that ends the position.
+
+    >>> long = Position(symbol="BTC-USDT-PERP", quantity=Decimal(2))
+    >>> order = closing(position=long, intent_id="a", attempt=2)
+    >>> order.client_order_id, order.side.value, order.quantity
+    ('a-x-2', 'SELL', Decimal('2'))
+    """
     return Order(
         client_order_id=client_order_id(intent_id=intent_id, leg="x", attempt=attempt),
         intent_id=intent_id,
@@ -119,7 +142,13 @@ def closing(*, position: Position, intent_id: str, attempt: int) -> Order:
 
 
 def stop_order(*, position: Position, intent_id: str, trigger_price: Decimal, attempt: int) -> Order:
-    """A reduce-only stop for the whole position."""
+    """A reduce-only stop for the whole position.
+
+    >>> long = Position(symbol="BTC-USDT-PERP", quantity=Decimal(2))
+    >>> order = stop_order(position=long, intent_id="a", trigger_price=Decimal(90), attempt=1)
+    >>> order.client_order_id, order.side.value, order.quantity
+    ('a-sl', 'SELL', Decimal('2'))
+    """
     return Order(
         client_order_id=client_order_id(intent_id=intent_id, leg="sl", attempt=attempt),
         intent_id=intent_id,
@@ -135,12 +164,74 @@ def stop_order(*, position: Position, intent_id: str, trigger_price: Decimal, at
 
 
 def behind(*, direction: Direction, level: Decimal, price: Decimal) -> bool:
-    """True if a stop at `level` would trigger at once."""
+    """True if a stop at `level` would trigger at once.
+
+    >>> behind(direction=Direction.LONG, level=Decimal(90), price=Decimal(89))
+    True
+    """
     return price <= level if direction is Direction.LONG else price >= level
+
+
+def _swept(
+    position: Position, trade: Trade | None, unsettled: Sequence[Order], halted: bool
+) -> Iterator[Cancel]:
+    """Nothing open is ours: all of it goes, but for an entry that waits and the stop that waits with it."""
+    kept: set[str] = set()
+    # Until its end is proved an entry may fill, even one that is being taken back.
+    if trade is not None and _to_come(trade.entry) > 0:
+        kept = {order.client_order_id for order in unsettled if order.role is Role.STOP}
+        if position.is_flat and not halted and not _is_over(trade):
+            kept.add(trade.entry.client_order_id)
+    for order in unsettled:
+        if order.status.is_open and order.client_order_id not in kept:
+            yield Cancel(order=order)
+
+
+def _held(
+    position: Position,
+    trade: Trade,
+    unsettled: Sequence[Order],
+    price: Decimal | None,
+    instrument: Instrument,
+    halted: bool,
+) -> list[Action]:
+    """What our open position needs."""
+    # They would stand in the way of the close, or open anew what it ends.
+    room = [Cancel(order=o) for o in unsettled if o.role in (Role.ENTRY, Role.TARGET) and o.status.is_open]
+    if any(order.role is Role.CLOSE and not order.status.is_final for order in unsettled):
+        return [*room]
+    stop = _stop(position, trade, unsettled, price)
+    if isinstance(stop, Close):
+        return [stop, *room]
+    taken_back = [c for c in room if c.order.role is Role.ENTRY and (halted or _is_over(trade))]
+    if stop is not None:
+        return [stop, *taken_back]
+    resting = [order for order in unsettled if order.role is Role.TARGET]
+    actions = list(_targets(position, trade, resting, instrument))
+    return [*actions, *_surplus(position, trade, unsettled), *taken_back]
 
 
 def _is_of(position: Position, trade: Trade) -> bool:
     return not position.is_flat and (position.quantity > 0) == (trade.side is Side.BUY)
+
+
+def _to_come(entry: Order) -> Decimal:
+    """What an entry may still add to the position."""
+    return ZERO if entry.status is OrderStatus.INITIALIZED else entry.open_quantity
+
+
+def _reach(position: Position, trade: Trade) -> Decimal:
+    """How far the position may grow before the next look: what the entry still fills is to find its stop."""
+    # A fill may show in the position before it shows in the entry: it is not counted twice.
+    grown = min(abs(position.quantity) + _to_come(trade.entry), trade.entry.quantity)
+    return max(abs(position.quantity), grown)
+
+
+def _is_over(trade: Trade) -> bool:
+    """A stop or a close took from it: what is left of the entry would open it anew."""
+    # A close that stands before the entry made room for it.
+    later = dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
+    return any(order.role in (Role.STOP, Role.CLOSE) and order.filled_quantity > 0 for order in later)
 
 
 def _covers(order: Order, position: Position) -> bool:
@@ -154,31 +245,25 @@ def _covers(order: Order, position: Position) -> bool:
 def _stop(
     position: Position, trade: Trade, unsettled: Sequence[Order], price: Decimal | None
 ) -> Send | Close | None:
-    for order in unsettled:
-        pending = order.status is OrderStatus.SUBMITTED
-        at_level = order.trigger_price == trade.stop_price
-        # What may be there already is waited for: the fence says how long.
-        if _covers(order, position) and at_level and (pending or order.status.is_open):
-            return None
-    made = [order for order in trade.orders if order.role is Role.STOP]
-    attempt = 1 + max((order.attempt for order in made), default=0)
-    if any(order.role is Role.CLOSE and not order.status.is_final for order in unsettled):
+    # What may be there already is waited for: the fence says how long.
+    if any(_covers(order, position) and order.trigger_price == trade.stop_price for order in unsettled):
         return None
+    made = [order for order in trade.orders if order.role is Role.STOP]
     closes = sum(order.role is Role.CLOSE for order in trade.orders)
     close = closing(position=position, intent_id=trade.intent_id, attempt=closes + 1)
     if price is not None and behind(direction=position.direction, level=trade.stop_price, price=price):
         return Close(order=close, reason=f"the price {price:f} is through the stop {trade.stop_price:f}")
     if _refused(made) >= ATTEMPTS:
         return Close(order=close, reason=f"the venue refused the stop {ATTEMPTS} times")
-    planned = next((order for order in made if order.status is OrderStatus.INITIALIZED), None)
-    if planned is not None:
-        quantity = max(abs(position.quantity), planned.quantity)
-        return Send(order=replace(planned, quantity=quantity, trigger_price=trade.stop_price))
-    return Send(
-        order=stop_order(
-            position=position, intent_id=trade.intent_id, trigger_price=trade.stop_price, attempt=attempt
-        )
+    quantity = _reach(position, trade)
+    for planned in made:
+        if planned.status is OrderStatus.INITIALIZED and planned.trigger_price == trade.stop_price:
+            return Send(order=replace(planned, quantity=quantity))
+    attempt = 1 + max((order.attempt for order in made), default=0)
+    stop = stop_order(
+        position=position, intent_id=trade.intent_id, trigger_price=trade.stop_price, attempt=attempt
     )
+    return Send(order=replace(stop, quantity=quantity))
 
 
 def _targets(
@@ -200,9 +285,11 @@ def _targets(
     for rung in wanted:
         made = [order for order in trade.orders if order.role is Role.TARGET and order.rung == rung.rung]
         filled = sum((order.filled_quantity for order in made), ZERO)
-        quantity = min(rung.quantity - filled, left)
-        left -= max(quantity, ZERO)
-        yield from _rung(replace(rung, quantity=max(quantity, ZERO)), made, resting)
+        wanted_now = max(ZERO, min(rung.quantity - filled, left))
+        # A position that was changed by hand, or paid a fee in its base, may hold part of a lot.
+        quantity = quantity_to_lot(quantity=wanted_now, lot_size=instrument.lot_size)
+        left -= quantity
+        yield from _rung(replace(rung, quantity=quantity), made, resting)
     rungs = {rung.rung for rung in wanted}
     for order in resting:
         if order.rung not in rungs and order.status.is_open:
@@ -230,17 +317,15 @@ def _rung(wanted: Order, made: Sequence[Order], resting: Sequence[Order]) -> Ite
     yield Send(order=replace(wanted, client_order_id=name, attempt=attempt))
 
 
-def _surplus(
-    position: Position, trade: Trade, unsettled: Sequence[Order], keep: Collection[str]
-) -> Iterator[Action]:
+def _surplus(position: Position, trade: Trade, unsettled: Sequence[Order]) -> Iterator[Cancel]:
+    """Every other stop, once one is proved to cover the position; a larger one waits for the entry's end."""
     good = covering(position, trade, unsettled)
+    if good is None:
+        return
+    enough = good.open_quantity >= _reach(position, trade)
     for order in unsettled:
-        if (
-            order.role is Role.STOP
-            and order.status.is_open
-            and order is not good
-            and order.intent_id not in keep
-        ):
+        smaller = order.open_quantity <= good.open_quantity
+        if order.role is Role.STOP and order.status.is_open and order is not good and (enough or smaller):
             yield Cancel(order=order)
 
 

@@ -38,23 +38,33 @@ def reconcile(*, orders: Iterable[Order], reports: Iterable[OrderReport]) -> tup
     >>> [order.status.value for order in changed], reconcile(orders=changed, reports=[theirs])
     (['FILLED'], ())
     """
-    said = {report.client_order_id: report for report in reports if report.client_order_id}
-    news = (_told(order, said.get(order.client_order_id)) for order in orders)
-    return tuple(order for order in news if order is not None)
+    said: dict[str, list[OrderReport]] = {}
+    for report in reports:
+        if report.client_order_id:
+            said.setdefault(report.client_order_id, []).append(report)
+    changed = []
+    for order in orders:
+        told = order
+        # A list that is read page by page can hold one order twice, as it was and as it is.
+        for report in said.get(order.client_order_id, ()):
+            told = _told(told, report)
+        if told != order:
+            changed.append(told)
+    return tuple(changed)
 
 
-def _told(order: Order, report: OrderReport | None) -> Order | None:
-    if report is None or report.status not in _EVENTS:
-        return None
+def _told(order: Order, report: OrderReport) -> Order:
+    """The order after one report; unchanged if the report is no news."""
+    if report.status not in _EVENTS:
+        return order
     event = _EVENTS[report.status]
     if report.filled_quantity < order.filled_quantity or event not in ORDER_TABLE[order.status]:
-        return None
-    told = replace(
+        return order
+    return replace(
         order,
         status=advance(state=order.status, event=event),
-        venue_order_id=report.venue_order_id,
+        venue_order_id=report.venue_order_id or order.venue_order_id,
         filled_quantity=report.filled_quantity,
         average_price=report.average_price or order.average_price,
         reason=report.reason or order.reason,
     )
-    return told if told != order else None
