@@ -174,6 +174,9 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
     """Up to the request that enters; `made` is the plan that an earlier run wrote down, if it came so far."""
     unwanted = _unwanted(work, intent)
     if unwanted is not None:
+        if made:
+            with work.store.write() as tx:
+                orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
         return unwanted
     early = flatten(work, intent, end_trade=not made)
     if early is not None:

@@ -396,6 +396,14 @@ def _trade(tx: Connection, row: Row[Any]) -> Trade:
     made = of_intent(tx, row.intent_id)
     alert = alert_of(tx, row.intent_id)
     entry = next(order for order in made if order.role is Role.ENTRY)
+    begun = select(orders.c.seq).where(orders.c.client_order_id == entry.client_order_id).scalar_subquery()
+    moved = tx.execute(
+        select(orders)
+        .where(_at(orders, Lane(row.venue, row.account, row.symbol)))
+        .where(orders.c.seq > begun, orders.c.role == Role.STOP, orders.c.intent_id != row.intent_id)
+        .order_by(orders.c.seq)
+    )
+    made += [_order(stop) for stop in moved]
     return Trade(
         intent_id=row.intent_id,
         side=entry.side,

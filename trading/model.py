@@ -398,7 +398,7 @@ class Trade:
     """The entry that a lane follows, as far as its stop and targets depend on it.
 
     `price` and `stop` are the alert's (unrounded) reference and stop, `stop_price` is where the stop
-    belongs now, `orders` every child order made for it so far.
+    belongs now, `orders` every child order made for it so far, stops that breakevens moved included.
     """
 
     intent_id: str

@@ -248,7 +248,7 @@ def _stop(
     # What may be there already is waited for: the fence says how long.
     if any(_covers(order, position) and order.trigger_price == trade.stop_price for order in unsettled):
         return None
-    made = [order for order in trade.orders if order.role is Role.STOP]
+    made = [o for o in trade.orders if o.role is Role.STOP and o.intent_id == trade.intent_id]
     closes = sum(order.role is Role.CLOSE for order in trade.orders)
     close = closing(position=position, intent_id=trade.intent_id, attempt=closes + 1)
     if price is not None and behind(direction=position.direction, level=trade.stop_price, price=price):

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from desk import control
-from store import outbox
+from store import orders, outbox
 from store.paper import set_liquidity
-from trading.model import Protection
+from trading.model import Lane, Protection
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 SHORT = {"action": "sell", "price": "42000", "short SL": "42500", "short TP": "40500"}
+LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
 LADDER = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "2"}
 
 
@@ -200,6 +201,32 @@ def test_breakeven_without_level_covers_the_fees(rig: Any, entry: dict[str, str]
     (stop,) = [r for r in rig.resting() if r.type == "STOP"]
     # 42000 × 1.0005 / 0.9995 = 42042.02…, up to the tick of 0.1; a short's 41958.02… down to 41958.
     assert stop.trigger_price == Decimal(level)
+
+
+def test_a_moved_stop_that_fires_takes_the_rest_of_the_entry_back(rig: Any, store: Any, clock: Any) -> None:
+    rig.price("42500")
+    entry = rig.send("entry", **LONG, type="limit")
+    limit_liquidity(store, clock, "0.8")
+    rig.price("41990")
+    limit_liquidity(store, clock, None)
+    rig.clock.advance(1)
+    rig.send("breakeven", **{"long Breakeven": "41900"})
+    rig.price("41850")
+    assert rig.position().is_flat
+    assert rig.resting() == []
+    assert rig.orders(entry, "entry")[0]["status"] in ("CANCELED", "FILLED")
+
+
+def test_an_entry_that_grew_old_before_it_left_leaves_nothing_behind(rig: Any) -> None:
+    alert_id = rig.store_only("entry", **LONG)
+    rig.flaky().order_fault("unreachable", at=0, verb="place")
+    rig.settle()
+    rig.clock.advance(90)
+    rig.settle()
+    assert rig.status(alert_id) == "EXPIRED"
+    with rig.store.read() as tx:
+        assert orders.lane_state(tx, LANE).trade is None
+    rig.check()
 
 
 def test_breakeven_when_flat_does_nothing(rig: Any) -> None:
