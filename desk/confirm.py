@@ -17,9 +17,10 @@ from desk.stages import mark
 from desk.work import Later, Work
 from store import Transaction, journal, orders, outbox, switches
 from store.orders import LaneState
-from trading.errors import OrderNotFound, Rejected
+from trading.errors import OrderNotFound, VenueError
 from trading.model import (
     Fill,
+    Instrument,
     Order,
     OrderReport,
     OrderStatus,
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 #: How long a position may be open without a proved stop before it is closed.
 NAKED_LIMIT = timedelta(seconds=5)
+#: How long the venue's position may be another than our fills make it before it is believed.
+DRIFT_LIMIT = timedelta(seconds=5)
 #: How often an open position or a resting order is looked at.
 WATCH = timedelta(seconds=2)
 #: Fills are asked for from a little before the last known one: clocks and lists are not exact.
@@ -53,6 +56,7 @@ class View:
     position: Position
     resting: tuple[OrderReport, ...]
     absent: frozenset[str]
+    drifting: bool = False
 
     def doubt(self, *roles: Role) -> datetime | None:
         """When the last doubt about orders of these roles can be settled; None if there is none."""
@@ -87,6 +91,9 @@ def catch_up(work: Work) -> View:
                 _tell_fill(tx, fill, now)
         with work.store.read() as tx:
             state = orders.lane_state(tx, work.lane)
+        if fills and state.ledger.quantity != position.quantity:
+            # The fills may be newer than the position that was read before them.
+            position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
     return _agree(work, view)
 
@@ -99,7 +106,6 @@ def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
     """
     for attempt in range(_ROUNDS):
         view = catch_up(work)
-        instrument = work.exchange.instrument(work.lane.symbol)
         with work.store.read() as tx:
             halted = switches.halted(tx) is not None
         actions = protect(
@@ -107,10 +113,13 @@ def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
             trade=view.state.trade,
             unsettled=view.state.unsettled,
             price=_price(work) if view.state.trade and not view.position.is_flat else None,
-            instrument=instrument,
+            instrument=_instrument(work),
             keep=keep,
             halted=halted,
         )
+        if view.drifting:
+            # Nothing is taken away while the venue and our fills disagree.
+            actions = tuple(action for action in actions if not isinstance(action, Cancel))
         overdue = _watch_naked(work, view)
         # After a restart the clock may have run out while nobody could try: one try comes first.
         if overdue is not None and (attempt or not actions):
@@ -118,15 +127,24 @@ def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
         if not actions:
             return _rest(work, view)
         for action in actions:
-            _do(work, action)
+            done = _do(work, action)
+            if isinstance(action, Close) and done is not None and done.status is OrderStatus.REJECTED:
+                return Later(work.clock() + patience(done.attempt))
     return Later(work.clock() + WATCH)
 
 
+def patience(attempt: int) -> timedelta:
+    """How long to wait after the `attempt`-th refusal: 1 s, 2 s, 4 s … a minute at most."""
+    return timedelta(seconds=min(60, 2 ** min(attempt - 1, 6)))
+
+
 def alarm(work: Work, text: str, *, alert_id: str | None) -> None:
-    """Tells people that they are needed."""
+    """Tells people that they are needed, once for each reason and alert."""
     log.error("%s: %s", work.lane, text)
     with work.store.write() as tx:
         now = work.clock()
+        if alert_id is not None and journal.was_told(tx, alert_id, "alarm", text):
+            return
         outbox.notify(tx, kind="alarm", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
         if alert_id is not None:
             journal.tell(tx, alert_id, "alarm", text, now)
@@ -173,24 +191,46 @@ def _gone(unsettled: Collection[Order], absent: Collection[str]) -> list[Order]:
 
 def _new_fills(work: Work, state: LaneState, changed: Collection[Order], position: Position) -> list[Fill]:
     filled = any(order.filled_quantity for order in changed)
-    if not filled and position.quantity == state.ledger.quantity:
+    made = state.trade.orders if state.trade else ()
+    told = sum(order.side.sign * order.filled_quantity for order in made)
+    if not filled and position.quantity == state.ledger.quantity and told in (0, state.ledger.quantity):
         return []
     since = state.last_fill_at
     if since is None:
         signed = [order.signed_at for order in state.unsettled if order.signed_at]
         since = min(signed, default=work.clock())
-    return list(work.exchange.fills(work.lane.symbol, since=since - _OVERLAP))
+    try:
+        return list(work.exchange.fills(work.lane.symbol, since=since - _OVERLAP))
+    except VenueError as error:
+        # The stop does not wait for the bookkeeping: the next look asks again.
+        log.warning("%s: no fills: %s", work.lane, error)
+        return []
 
 
 def _agree(work: Work, view: View) -> View:
-    """Where fills do not explain the position, the venue's word stands, and people are told."""
-    known = view.state.ledger.quantity
+    """Where fills do not explain the position for DRIFT_LIMIT, the venue's word stands; people are told.
+
+    Lists lag behind each other: until then the larger of the two is what is protected.
+    """
+    ledger, now = view.state.ledger, work.clock()
+    known, since = ledger.quantity, view.state.drift_since
     if known == view.position.quantity:
+        if since is not None:
+            with work.store.write() as tx:
+                orders.set_drift(tx, work.claim, since=None)
         return view
+    if since is None or now - since < DRIFT_LIMIT:
+        if since is None:
+            with work.store.write() as tx:
+                orders.set_drift(tx, work.claim, since=now)
+        larger = view.position
+        if larger.is_flat or (known * larger.quantity > 0 and abs(known) > abs(larger.quantity)):
+            larger = replace(larger, quantity=known, average_price=ledger.average_price)
+        return replace(view, position=larger, drifting=True)
     text = f"the position is {plain(view.position.quantity)} on the venue, {plain(known)} by our fills"
     trade = view.state.trade
     with work.store.write() as tx:
-        now = work.clock()
+        orders.set_drift(tx, work.claim, since=None)
         orders.correct(
             tx,
             work.claim,
@@ -210,19 +250,28 @@ def _agree(work: Work, view: View) -> View:
         return replace(view, state=orders.lane_state(tx, work.lane))
 
 
-def _do(work: Work, action: Send | Cancel | Close) -> None:
-    work.breathe()
+def _do(work: Work, action: Send | Cancel | Close) -> Order | None:
     match action:
         case Cancel(order=order):
+            work.breathe()
             work.exchange.cancel(order.symbol, order.client_order_id)
             mark(f"{order.role}.cancelled")
+            return None
         case Send(order=order):
             _write_down(work, order)
-            fence.send(work, order)
+            return fence.send(work, order)
         case Close(order=order, reason=reason):
             alarm(work, f"closing at the market: {reason}", alert_id=order.intent_id)
             _write_down(work, order)
-            fence.send(work, order)
+            return fence.send(work, order)
+
+
+def _instrument(work: Work) -> Instrument | None:
+    try:
+        return work.exchange.instrument(work.lane.symbol)
+    except VenueError as error:
+        log.warning("%s: no instrument, so no targets: %s", work.lane, error)
+        return None
 
 
 def _write_down(work: Work, order: Order) -> None:
@@ -238,6 +287,8 @@ def _write_down(work: Work, order: Order) -> None:
 def _rest(work: Work, view: View) -> View | Later:
     """Nothing is left to do: what that means for the trade and for the next look."""
     trade, position = view.state.trade, view.position
+    if view.drifting:
+        return Later(work.clock() + WATCH)
     doubt = view.doubt(*Role)
     if doubt is not None:
         return Later(min(doubt, work.clock() + WATCH) if not position.is_flat else doubt)
@@ -272,7 +323,7 @@ def _watch_naked(work: Work, view: View) -> Close | None:
 def _price(work: Work) -> Decimal | None:
     try:
         return work.exchange.price(work.lane.symbol)
-    except Rejected as error:
+    except VenueError as error:
         log.warning("%s: no price: %s", work.lane, error)
         return None
 

@@ -32,8 +32,7 @@ _EVENTS = {
 
 
 def decide(work: Work, intent: Intent) -> IntentStatus:
-    """Decides an intent that was just received; on paper its price becomes the last price first."""
-    work.observe(work.lane, intent.alert, intent.received_at)
+    """Decides an intent that was just received; on paper its price becomes the last price, if it is fresh."""
     now = work.clock()
     halted, history = _circumstances(work, intent, now)
     decision = policy.decide(
@@ -49,6 +48,8 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
         venue_known=True,
         has_keys=_has_keys(work),
     )
+    if decision.status is not IntentStatus.EXPIRED:
+        work.observe(work.lane, intent.alert, intent.received_at)
     expires_at = None
     if decision.status is IntentStatus.AWAITING_APPROVAL:
         expires_at = now + work.settings.approval_timeout

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from desk import fence
-from desk.confirm import WATCH, View, catch_up, guard
+from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
 from desk.stages import mark
 from desk.work import Later, Work
@@ -23,6 +23,7 @@ from trading import ladder, pnl, rounding, sizing
 from trading.errors import Denied
 from trading.lifecycle import IntentEvent
 from trading.model import (
+    AlertKind,
     Direction,
     Instrument,
     IntentStatus,
@@ -158,16 +159,20 @@ def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport]) -> None:
             journal.tell(tx, intent.id, "cancelled", names, work.clock())
 
 
-def _close(work: Work, intent: Intent, position: Position) -> Ended | None:
+def _close(work: Work, intent: Intent, position: Position) -> Later | Ended | None:
     with work.store.write() as tx:
         closes = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.CLOSE]
-        if sum(o.status is OrderStatus.REJECTED for o in closes) >= CLOSE_ATTEMPTS:
+        refused = sum(o.status is OrderStatus.REJECTED for o in closes)
+        if refused >= CLOSE_ATTEMPTS and intent.kind is AlertKind.ENTRY:
             return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
         order = closing(position=position, intent_id=intent.id, attempt=len(closes) + 1)
         orders.add(tx, work.claim, [order], now=work.clock())
     mark("close.planned")
-    fence.send(work, order)
-    return None
+    order = fence.send(work, order)
+    if order.status is not OrderStatus.REJECTED:
+        return None
+    alarm(work, f"the venue refuses to close the position: {order.reason}", alert_id=intent.id)
+    return Later(work.clock() + patience(refused + 1))
 
 
 def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | None:
@@ -187,7 +192,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
 def _again(work: Work, intent: Intent) -> Later | Ended | None:
     """The entry is proved absent: sends it once more, or drops it if its time is over."""
     plan = _planned(work, intent)
-    unwanted = _unwanted(work, intent)
+    unwanted = _unwanted(work, intent) or _overtaken(work, intent)
     if unwanted is not None:
         with work.store.write() as tx:
             for order in (plan.entry, plan.stop):
@@ -223,6 +228,16 @@ def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
         return Ended(IntentEvent.FINISH, "the entry rests; what is missing yet follows its fills")
     refused = sum(o.role is Role.TARGET and o.status is OrderStatus.REJECTED for o in made)
     return Ended(IntentEvent.FINISH, f"the venue refused {refused} targets" if refused else "")
+
+
+def _overtaken(work: Work, intent: Intent) -> Ended | None:
+    """A lost entry is not sent again when somebody has asked for something else since."""
+    with work.store.read() as tx:
+        later = [i for i in journal.undone(tx, work.lane) if i.seq > intent.seq]
+    for other in later:
+        if other.kind in (AlertKind.ENTRY, AlertKind.EXIT) and other.status is IntentStatus.RECEIVED:
+            return Ended(IntentEvent.EXPIRE, f"overtaken by the {other.alert.message} {other.id}")
+    return None
 
 
 def _closed_again(made: list[Order], entry: Order) -> bool:
@@ -324,7 +339,7 @@ def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market
         raise Denied("an entry needs a stop")
     if behind(direction=direction, level=stop, price=price):
         raise Denied(f"the stop {plain(stop)} is on the wrong side of the price {plain(price)}")
-    if alert.order_type is OrderType.MARKET and behind(direction=direction, level=stop, price=market):
+    if behind(direction=direction, level=stop, price=market):
         raise Denied(f"the price is {plain(market)} now, already through the stop {plain(stop)}")
 
 
@@ -336,6 +351,21 @@ def _planned(work: Work, intent: Intent) -> Plan:
 
 
 def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
+    """Sends entry and stop; a HALT that came since ends it."""
+    try:
+        return _send_protected(work, plan)
+    except Denied as denied:
+        with work.store.write() as tx:
+            now = work.clock()
+            for order in (plan.entry, plan.stop):
+                if order.status is OrderStatus.SUBMITTED:
+                    lost = replace(order, status=OrderStatus.EXPIRED, reason="it never reached the venue")
+                    orders.settle(tx, work.claim, lost, now=now)
+            orders.end_trade(tx, work.claim, reason=denied.reason, now=now)
+        raise
+
+
+def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
     """Entry and stop in as few acts as the venue allows; where the stop goes first, no entry without it."""
     protection = work.exchange.capabilities.protection
     if protection is Protection.ATTACHED:

@@ -2,7 +2,7 @@
 
 The commit that says SUBMITTED, with the signing time, comes before the request; the venue refuses a copy
 that arrives after its receive window; until `retry_at` silence proves nothing. A request is sent once: it
-must never be repeated here while the one before it may still arrive.
+must never be repeated here while the one before it may still arrive. HALT is read in the same commit.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from dataclasses import replace
 
 from desk.stages import mark
 from desk.work import Work
-from store import orders, outbox
+from store import orders, outbox, switches
 from trading.errors import (
     Ambiguous,
+    Denied,
     DuplicateOrder,
     Rejected,
     StaleRequest,
@@ -22,7 +23,7 @@ from trading.errors import (
     Unreachable,
     VenueError,
 )
-from trading.model import Order, OrderStatus
+from trading.model import Order, OrderStatus, Role
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,16 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     """Submits an order (with its attached stop, if any) and writes down what the venue said.
 
     Returns the order as it is then: still SUBMITTED when the answer leaves a doubt. `order` is
-    INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim before anything leaves.
+    INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim, or Denied for an entry under
+    HALT, before anything leaves.
     """
-    work.breathe()
+    if order.role in (Role.ENTRY, Role.TARGET):
+        # Stops and closes go out also while the process ends: nobody may be here for a while.
+        work.breathe()
     capabilities = work.exchange.capabilities
     with work.store.write() as tx:
+        if order.role is Role.ENTRY and switches.halted(tx) is not None:
+            raise Denied("trading is halted: resume it and send the entry again")
         # Signed once the turn to write has come: waiting for it must not use the window up.
         signed_at = work.exchange.time()
         retry_at = signed_at + capabilities.receive_window + capabilities.margin

@@ -19,7 +19,15 @@ from desk.stages import mark
 from desk.work import Later, Stopping, Work
 from store import journal, orders
 from store.journal import Intent
-from trading.errors import BadCredentials, Denied, LostClaim, Rejected, StoreUnavailable, VenueError
+from trading.errors import (
+    BadCredentials,
+    Denied,
+    LostClaim,
+    Rejected,
+    StaleRequest,
+    StoreUnavailable,
+    VenueError,
+)
 from trading.lifecycle import IntentEvent
 from trading.model import AlertKind, IntentStatus, OrderStatus
 
@@ -44,7 +52,7 @@ def run_lane(work: Work) -> datetime | None:
         todo = journal.undone(tx, work.lane)
     for intent in todo:
         with about(intent.id):
-            status, at = _advance(work, intent)
+            status, at = _safely(work, intent)
         if at is not None:
             due.append(at)
             if status is not IntentStatus.AWAITING_APPROVAL:
@@ -53,6 +61,30 @@ def run_lane(work: Work) -> datetime | None:
     if watched is not None:
         due.append(watched)
     return min(due, default=None)
+
+
+def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
+    """`_advance`, and whatever nobody foresaw in it: the guard's turn comes all the same."""
+    try:
+        return _advance(work, intent)
+    except (Stopping, LostClaim, StoreUnavailable):
+        raise
+    except VenueError as error:
+        log.warning("%s: %s", work.lane, error)
+        return intent.status, work.clock() + _BACKOFF
+    except Exception as error:
+        log.exception("%s: unforeseen", work.lane)
+        with work.store.write() as tx:
+            errors = journal.stumble(tx, work.claim, intent.id)
+            doubt = any(o.status is OrderStatus.SUBMITTED for o in orders.of_intent(tx, intent.id))
+        if errors < _POISON or doubt:
+            return intent.status, work.clock() + _BACKOFF
+        alarm(work, f"given up after {errors} errors: {error!r}", alert_id=intent.id)
+        reason = f"an error that nobody foresaw: {type(error).__name__}"
+        with work.store.write() as tx:
+            fresh = journal.find(tx, intent.id)
+            status = journal.advance(tx, work.claim, fresh, IntentEvent.FAIL, reason=reason, now=work.clock())
+        return status, None
 
 
 def _advance(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
@@ -96,31 +128,19 @@ def _started(work: Work, intent: Intent) -> Intent:
 
 
 def _carry_out(work: Work, intent: Intent) -> Later | Ended:
-    """Runs the intent; every error becomes a reason to end it or to come back."""
+    """Runs the intent; a refusal becomes a reason to end it or to come back."""
     try:
         return _DO[intent.kind](work, intent)
     except Denied as denied:
         return Ended(IntentEvent.DENY, denied.reason)
-    except (Stopping, LostClaim, StoreUnavailable):
-        raise
     except Rejected as error:
-        # A refusal outside the sending of an order: final as long as nothing of the intent has left.
-        if isinstance(error, BadCredentials) or _has_left(work, intent):
+        # A refusal outside the sending of an order is final for an entry of which nothing has left. An exit
+        # is never given up: what it should close is open.
+        passing = isinstance(error, (BadCredentials, StaleRequest))
+        if passing or intent.kind is AlertKind.EXIT or _has_left(work, intent):
             alarm(work, f"{intent.alert.message}: {error}", alert_id=intent.id)
             return Later(work.clock() + _BACKOFF)
         return Ended(IntentEvent.FAIL, error.message)
-    except VenueError as error:
-        log.warning("%s: %s", work.lane, error)
-        return Later(work.clock() + _BACKOFF)
-    except Exception as error:
-        log.exception("%s: unforeseen", work.lane)
-        with work.store.write() as tx:
-            errors = journal.stumble(tx, work.claim, intent.id)
-            doubt = any(o.status is OrderStatus.SUBMITTED for o in orders.of_intent(tx, intent.id))
-        if errors < _POISON or doubt:
-            return Later(work.clock() + _BACKOFF)
-        alarm(work, f"given up after {errors} errors: {error!r}", alert_id=intent.id)
-        return Ended(IntentEvent.FAIL, f"an error that nobody foresaw: {type(error).__name__}")
 
 
 def _has_left(work: Work, intent: Intent) -> bool:

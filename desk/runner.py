@@ -61,6 +61,7 @@ class Runner:
         self._held: dict[Lane, Claim] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
+        self._alive = True
 
     def step(self) -> bool:
         """Claims the lane that is due longest and does what can be done there; False if none is due."""
@@ -96,9 +97,11 @@ class Runner:
         self._drain(grace)
 
     def beat(self) -> None:
-        """Says in the database that this runner is alive."""
-        with self._store.write() as tx:
-            switches.beat(tx, "runner", self._clock())
+        """Says in the database that this runner is alive: that it has asked for work since the last time."""
+        if self._alive:
+            with self._store.write() as tx:
+                switches.beat(tx, "runner", self._clock())
+            self._alive = False
 
     def renew(self) -> None:
         """Prolongs what is in hand."""
@@ -124,21 +127,32 @@ class Runner:
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
         if not room.acquire(timeout=TICK):
+            # Every thread is at work: that is life too, as long as there is something in hand.
+            self._alive = bool(self._held)
             return True
-        claim = self._claim_next()
-        if claim is None:
-            room.release()
-            return False
-
-        def work() -> None:
-            try:
-                self._work_on(claim)
-            finally:
+        claim = None
+        try:
+            claim = self._claim_next()
+            self._alive = True
+            if claim is None:
+                return False
+            pool.submit(self._hand, claim, room, wake)
+        except BaseException:
+            if claim is not None:
+                self._forget(claim)
+            claim = None
+            raise
+        finally:
+            if claim is None:
                 room.release()
-                wake.set()
-
-        pool.submit(work)
         return True
+
+    def _hand(self, claim: Claim, room: threading.Semaphore, wake: threading.Event) -> None:
+        try:
+            self._work_on(claim)
+        finally:
+            room.release()
+            wake.set()
 
     def _drain(self, grace: float) -> None:
         deadline = time.monotonic() + grace
@@ -165,6 +179,13 @@ class Runner:
 
     def _work_on(self, claim: Claim) -> None:
         """One run of one lane; whatever happens, the lane is given back or its lease ends."""
+        try:
+            self._run(claim)
+        finally:
+            # What stays in hand would be renewed for ever.
+            self._forget(claim)
+
+    def _run(self, claim: Claim) -> None:
         due_at: datetime | None = self._clock() + _BACKOFF
         try:
             work = Work(
@@ -184,7 +205,6 @@ class Runner:
             due_at = None
         except LostClaim as lost:
             log.warning("%s", lost)
-            self._forget(claim)
             return
         except StoreUnavailable as error:
             log.error("%s: the database is not available: %s", claim.lane, error)
@@ -208,7 +228,6 @@ class Runner:
             log.warning("%s", lost)
         except StoreUnavailable as error:
             log.error("%s: not given back, its lease will end: %s", claim.lane, error)
-        self._forget(claim)
 
     def _forget(self, claim: Claim) -> None:
         with self._lock:

@@ -177,6 +177,12 @@ def tell(tx: Connection, alert_id: str, event: str, detail: str, now: datetime) 
     tx.execute(insert(events).values(alert_id=alert_id, at=now, event=event, detail=detail))
 
 
+def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
+    """Whether the story of an alert holds this very line already."""
+    same = and_(events.c.alert_id == alert_id, events.c.event == event, events.c.detail == detail)
+    return tx.execute(select(events.c.seq).where(same).limit(1)).first() is not None
+
+
 def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
     """Makes every lane of an instrument due: its price moved."""
     _wake(tx, positions.c.symbol == symbol, now)

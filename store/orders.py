@@ -47,6 +47,7 @@ class LaneState:
     trade: Trade | None
     unsettled: tuple[Order, ...]
     naked_since: datetime | None
+    drift_since: datetime | None
     last_fill_at: datetime | None
 
 
@@ -72,6 +73,7 @@ def lane_state(tx: Connection, lane: Lane) -> LaneState:
         trade=None if row.intent_id is None else _trade(tx, row),
         unsettled=tuple(_order(order) for order in unsettled),
         naked_since=row.naked_since,
+        drift_since=row.drift_since,
         last_fill_at=last,
     )
 
@@ -266,6 +268,12 @@ def set_naked(tx: Connection, held: Claim, *, since: datetime | None) -> None:
     """Remembers since when an open position has had no proved stop."""
     hold(tx, held)
     tx.execute(update(positions).where(_at(positions, held.lane)).values(naked_since=since))
+
+
+def set_drift(tx: Connection, held: Claim, *, since: datetime | None) -> None:
+    """Remembers since when the venue's position has been another than our fills make it."""
+    hold(tx, held)
+    tx.execute(update(positions).where(_at(positions, held.lane)).values(drift_since=since))
 
 
 def last_entry(tx: Connection, lane: Lane, *, but: str) -> tuple[datetime | None, datetime | None]:

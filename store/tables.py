@@ -162,6 +162,7 @@ positions = Table(
     Column("lease_until", UtcDateTime),
     Column("due_at", UtcDateTime),
     Column("naked_since", UtcDateTime),
+    Column("drift_since", UtcDateTime),
     Column("last_entry_at", UtcDateTime),
     Column("last_entry_effective_at", UtcDateTime),
     Column("updated_at", UtcDateTime, nullable=False),

@@ -74,15 +74,15 @@ def protect(
     trade: Trade | None,
     unsettled: Sequence[Order],
     price: Decimal | None,
-    instrument: Instrument,
+    instrument: Instrument | None,
     keep: Collection[str],
     halted: bool,
 ) -> tuple[Action, ...]:
     """The next actions for one lane, stops before targets before cancellations; none when all is well.
 
     `unsettled` are our orders that rest or may rest there, `keep` the ids of intents that are at work on
-    the lane (their orders are left alone), `price` the venue's, None if it cannot be had. While
-    `halted`, an entry that still rests is taken back.
+    the lane (their orders are left alone). `price` and `instrument` are None if the venue does not tell
+    them. While `halted`, an entry that still rests is taken back.
 
     >>> from trading.model import InstrumentKind
     >>> perp = Instrument(symbol="BTC-USDT-PERP", base="BTC", quote="USDT", kind=InstrumentKind.PERPETUAL,
@@ -192,7 +192,7 @@ def _held(
     trade: Trade,
     unsettled: Sequence[Order],
     price: Decimal | None,
-    instrument: Instrument,
+    instrument: Instrument | None,
     halted: bool,
 ) -> list[Action]:
     """What our open position needs."""
@@ -207,7 +207,8 @@ def _held(
     if stop is not None:
         return [stop, *taken_back]
     resting = [order for order in unsettled if order.role is Role.TARGET]
-    actions = list(_targets(position, trade, resting, instrument))
+    # Targets need the instrument's rules; the stop does not wait for them.
+    actions = list(_targets(position, trade, resting, instrument)) if instrument is not None else []
     return [*actions, *_surplus(position, trade, unsettled), *taken_back]
 
 

@@ -158,6 +158,7 @@ def _positions() -> None:
         sa.Column("lease_until", sa.BigInteger()),
         sa.Column("due_at", sa.BigInteger()),
         sa.Column("naked_since", sa.BigInteger()),
+        sa.Column("drift_since", sa.BigInteger()),
         sa.Column("last_entry_at", sa.BigInteger()),
         sa.Column("last_entry_effective_at", sa.BigInteger()),
         sa.Column("updated_at", sa.BigInteger(), nullable=False),

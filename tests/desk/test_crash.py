@@ -51,7 +51,10 @@ def killer() -> Killer:
         pytest.param(Protection.AFTER, marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("scenario", list(SCENARIOS))
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(name, marks=pytest.mark.slow) if name == "reverse" else name for name in SCENARIOS],
+)
 def test_a_kill_at_every_stage(
     sqlite_rigs: Any, killer: Killer, scenario: str, protection: Protection
 ) -> None:

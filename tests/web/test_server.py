@@ -278,7 +278,7 @@ def test_no_passphrase_in_the_log_or_the_database_of_a_real_server(
 
 def test_a_missing_setting_is_one_clear_line(tmp_path: Path, environ: dict[str, str]) -> None:
     root = Path(__file__).resolve().parents[2]
-    kept = {"PATH": os.environ["PATH"], "PORT": "1", "WEBHOOK_PASSPHRASE": "short"}
+    kept = {"PATH": os.environ["PATH"], "PORT": "1", "WEBHOOK_PASSPHRASE": "change-me"}
     ended = subprocess.run(
         [sys.executable, "-m", "gunicorn", "app:app"],
         cwd=root,

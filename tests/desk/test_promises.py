@@ -1,0 +1,207 @@
+"""Ways in which the promises could break, each found once by somebody who tried: they stay shut."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from desk import control
+from exchanges.paper import PaperExchange
+from store import orders, outbox
+from trading import policy
+from trading.errors import StoreUnavailable
+from trading.model import Lane, Position, Protection
+
+LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
+LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
+
+
+class Ear:
+    """Calls back once when a stage is reached."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[str, Callable[[], None]] = {}
+        sys.addaudithook(self._hear)
+
+    def at(self, stage: str, act: Callable[[], None]) -> None:
+        self._wanted[stage] = act
+
+    def _hear(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "desk.stage" and args[0] in self._wanted:
+            self._wanted.pop(args[0])()
+
+    def clear(self) -> None:
+        self._wanted.clear()
+
+
+@pytest.fixture(scope="module")
+def _ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+def ear(_ear: Ear) -> Iterator[Ear]:
+    yield _ear
+    _ear.clear()
+
+
+@pytest.mark.parametrize("fault", ["stale", "refused", "unreachable"])
+@pytest.mark.parametrize("verb", ["open_orders", "position", "cancel_report"])
+def test_an_exit_is_not_given_up_for_one_refused_request(sqlite_rigs: Any, verb: str, fault: str) -> None:
+    rig = sqlite_rigs()
+    rig.send("entry", **LONG)
+    alert_id = rig.store_only("exit")
+    rig.flaky().order_fault(fault, at=0, verb=verb)
+    rig.settle()
+    rig.wait(10, step=2)
+    assert rig.status(alert_id) == "DONE"
+    assert rig.position().is_flat
+
+
+def test_an_exit_is_not_given_up_for_refused_closes_and_tells_once(rig: Any) -> None:
+    rig.send("entry", **LONG)
+    alert_id = rig.store_only("exit")
+    rig.flaky().order_fault("refused", at=0, verb="place", times=7)
+    rig.settle()
+    assert rig.status(alert_id) == "EXECUTING"
+    rig.check()
+    rig.wait(200, step=10)
+    assert rig.status(alert_id) == "DONE"
+    assert rig.position().is_flat
+    with rig.store.read() as tx:
+        assert [n.kind for n in outbox.unposted(tx, 200)].count("alarm") == 1
+
+
+@pytest.mark.parametrize("verb", ["price", "fills", "instrument"])
+def test_the_stop_does_not_wait_for_other_answers(make_rig: Any, ear: Ear, verb: str) -> None:
+    rig = make_rig(Protection.AFTER)
+    ear.at("entry.settled", lambda: rig.flaky().order_fault("unreachable", at=0, verb=verb, times=1000))
+    rig.send("entry", **LONG)
+    rig.flaky().at = -1
+    assert [r.type for r in rig.resting()].count("STOP") == 1
+    rig.wait(10, step=2)
+    rig.check()
+
+
+def test_an_end_of_the_process_does_not_come_between_entry_and_stop(make_rig: Any, ear: Ear) -> None:
+    rig = make_rig(Protection.AFTER)
+    ear.at("entry.sent", rig.runner._stop.set)
+    rig.store_only("entry", **LONG)
+    rig.runner.step()
+    assert not rig.position().is_flat
+    assert [r.type for r in rig.resting()] == ["STOP"]
+    rig.die()
+    rig.settle()
+    rig.check()
+
+
+def test_a_flat_that_the_fills_deny_takes_no_stop_away(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, stale = PaperExchange.position, [2]
+
+    def lagging(self: PaperExchange, symbol: str) -> Position:
+        found = real(self, symbol)
+        if not found.is_flat and stale[0]:
+            stale[0] -= 1
+            return Position(symbol=symbol)
+        return found
+
+    monkeypatch.setattr(PaperExchange, "position", lagging)
+    rig.send("entry", **LONG)
+    rig.wait(10, step=2)
+    rig.check()
+    assert rig.position().quantity == 2
+    with rig.store.read() as tx:
+        assert orders.lane_state(tx, LANE).trade is not None
+
+
+def test_a_position_that_the_fills_do_not_explain_is_believed_in_the_end(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alert_id = rig.send("entry", **LONG)
+    monkeypatch.setattr(PaperExchange, "position", lambda self, symbol: Position(symbol=symbol))
+    rig.wait(12, step=2)
+    assert "closed" in rig.events(alert_id)
+    with rig.store.read() as tx:
+        assert "drift" in [n.kind for n in outbox.unposted(tx, 50)]
+
+
+def test_an_error_in_deciding_does_not_keep_the_guard_away(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = rig.send("entry", **LONG)
+
+    def broken(**facts: object) -> None:
+        raise ZeroDivisionError("for the test")
+
+    monkeypatch.setattr(policy, "decide", broken)
+    alert_id = rig.send("exit")
+    rig.venue().cancel("BTC-USDT-PERP", f"{entry}-sl")
+    rig.wait(4, step=2)
+    rig.check()
+    rig.wait(20, step=2)
+    assert rig.status(alert_id) == "FAILED"
+
+
+def test_a_halt_between_plan_and_request_is_seen(any_rig: Any, ear: Ear) -> None:
+    ear.at("planned", lambda: control.halt(any_rig.store, reason="t", by="t", now=any_rig.clock()))
+    alert_id = any_rig.send("entry", **LONG)
+    assert any_rig.status(alert_id) == "DENIED"
+    any_rig.wait(4, step=2)
+    assert any_rig.position().is_flat
+    assert any_rig.resting() == []
+
+
+def test_a_lost_entry_is_not_sent_again_behind_an_exit(rig: Any) -> None:
+    entry = rig.store_only("entry", **LONG)
+    rig.flaky().order_fault("lost before", at=0, verb="place")
+    rig.settle()
+    rig.clock.advance(1)
+    exit_id = rig.send("exit")
+    rig.wait(8)
+    assert (rig.status(entry), rig.status(exit_id)) == ("EXPIRED", "DONE")
+    assert rig.entered(entry) == 0
+
+
+def test_an_expired_alert_moves_no_paper_price(rig: Any) -> None:
+    rig.send("entry", **LONG)
+    old = {**LONG, "price": "41000", "long SL": "40500", "time": "2026-01-05T10:00:00Z"}
+    assert rig.status(rig.send("entry", subaccount="OTHER", **old)) == "EXPIRED"
+    rig.wait(4, step=2)
+    assert rig.position().quantity == 2
+
+
+def test_a_limit_entry_whose_stop_the_market_has_passed_is_denied(any_rig: Any) -> None:
+    any_rig.price("41000")
+    assert any_rig.status(any_rig.send("entry", **LONG, type="limit")) == "DENIED"
+    assert any_rig.resting() == []
+
+
+def test_a_database_that_fails_for_a_while_costs_the_runner_no_thread(
+    rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = rig.runner._claim_next, [12]
+
+    def failing() -> Any:
+        if failures[0]:
+            failures[0] -= 1
+            raise StoreUnavailable("for the test")
+        return real()
+
+    monkeypatch.setattr(rig.runner, "_claim_next", failing)
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=rig.runner.run, args=(stop, wake))
+    thread.start()
+    try:
+        alert_id = rig.store_only("entry", **LONG)
+        for _ in range(600):
+            wake.set()
+            if rig.status(alert_id) == "DONE":
+                break
+            stop.wait(0.05)
+    finally:
+        stop.set()
+        wake.set()
+        thread.join(10)
+    assert rig.status(alert_id) == "DONE"
