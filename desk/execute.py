@@ -295,7 +295,7 @@ def _plan(work: Work, intent: Intent) -> Plan:
     sized = sizing.size(
         free_collateral=work.exchange.balance().free,
         risk=rules.risk,
-        leverage=rules.leverage,
+        leverage=_affordable(rules.leverage, work.exchange.capabilities.taker_fee),
         price=price,
         stop=alert.levels.stop,
         fixed_quantity=alert.size,
@@ -330,6 +330,16 @@ def _plan(work: Work, intent: Intent) -> Plan:
             journal.tell(tx, intent.id, "note", note, now)
     mark("planned")
     return plan
+
+
+def _affordable(leverage: Decimal, taker_fee: Decimal) -> Decimal:
+    """Not more leverage than the room below the cap pays the entry's fee for: the fee grows with it.
+
+    0.03 / (0.97 × 0.0005) is 61.85: beyond that the venue would have to refuse for margin.
+    """
+    if taker_fee <= 0:
+        return leverage
+    return min(leverage, (1 - sizing.MARGIN_ROOM) / (sizing.MARGIN_ROOM * taker_fee))
 
 
 def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market: Decimal) -> None:

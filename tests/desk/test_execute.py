@@ -68,6 +68,14 @@ def test_leverage_caps_the_quantity_and_says_so(make_rig: Any) -> None:
     assert any("LEVERAGE" in e["detail"] for e in rig.alert(alert_id)["timeline"] if e["event"] == "note")
 
 
+def test_a_high_leverage_leaves_room_for_the_fee(make_rig: Any) -> None:
+    rig = make_rig(LEVERAGE_MAIN="100", RISK_MAIN="100")
+    alert_id = rig.send("entry", **LONG)
+    assert rig.status(alert_id) == "DONE"
+    # 0.97 × 100000 × (0.03 / (0.97 × 0.0005)) / 42000 = 142.857…
+    assert rig.alert(alert_id)["sizing"]["quantity"] == "142.857"
+
+
 def test_size_replaces_the_risk(rig: Any) -> None:
     alert_id = rig.send("entry", **LONG, size="0.25")
     assert rig.alert(alert_id)["sizing"]["quantity"] == "0.25"
