@@ -305,6 +305,7 @@ def test_only_the_lanes_of_a_dead_process_are_free_at_once(house: House) -> None
     store.close()
 
 
+@postgres_is_slow
 def test_two_runners_share_the_work(house: House) -> None:
     """Ten instruments of one account, each with an entry and then its reversal, while both runners work."""
     server = house.start(RUNNER="off")

@@ -53,7 +53,10 @@ def killer() -> Killer:
 )
 @pytest.mark.parametrize(
     "scenario",
-    [pytest.param(name, marks=pytest.mark.slow) if name == "reverse" else name for name in SCENARIOS],
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("reverse", "breakeven") else name
+        for name in SCENARIOS
+    ],
 )
 def test_a_kill_at_every_stage(
     sqlite_rigs: Any, killer: Killer, scenario: str, protection: Protection

@@ -157,6 +157,7 @@ def test_a_server_that_does_not_trade_is_not_as_expected(
 # The ways in which it is cut short
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_and_all_is_tidied_up(folder: Path, number: signal.Signals) -> None:
     for each in SIGNALS:
@@ -190,6 +191,7 @@ def test_a_server_that_does_not_start_is_told(
     assert "cannot start: RISK_MAIN: 'much' is not a plain number" in said
 
 
+@pytest.mark.slow
 def test_a_server_that_will_not_end_is_made_to(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "STOP_LIMIT", 0.0)
     place = folder / "server"
@@ -205,6 +207,7 @@ def test_a_server_that_will_not_end_is_made_to(folder: Path, monkeypatch: pytest
 # What it takes along, and what it expects
 
 
+@pytest.mark.slow
 def test_nothing_of_the_users_settings_reaches_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
