@@ -7,7 +7,7 @@ never touch a venue, and never change an order in a way that `trading.lifecycle`
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -153,7 +153,7 @@ def submit(
     if changed != 1:
         raise LostClaim(f"order {order.client_order_id} is not {order.status} any more")
     tell(tx, order.intent_id, "resubmitted" if again else "submitted", describe(order), now)
-    return _replace(order, status=status, signed_at=signed_at, retry_at=retry_at)
+    return replace(order, status=status, signed_at=signed_at, retry_at=retry_at)
 
 
 def resize(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
@@ -253,7 +253,7 @@ def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> Non
         tell(tx, row.intent_id, "closed", reason, now)
         for order in of_intent(tx, row.intent_id):
             if order.status is OrderStatus.INITIALIZED:
-                denied = _replace(
+                denied = replace(
                     order, status=OrderStatus.DENIED, reason="the trade ended before it was needed"
                 )
                 settle(tx, held, denied, now=now)
@@ -371,10 +371,6 @@ _ENUMS: dict[str, Any] = {
 def _order(row: Row[Any]) -> Order:
     values = {name: getattr(row, name) for name in _FIELDS}
     return Order(**{name: _ENUMS[name](value) if name in _ENUMS else value for name, value in values.items()})
-
-
-def _replace(order: Order, **changes: Any) -> Order:
-    return Order(**{name: getattr(order, name) for name in _FIELDS} | changes)
 
 
 def _ledger(row: Row[Any]) -> pnl.Ledger:
