@@ -253,3 +253,12 @@ def sqlite_rigs(
     yield make
     for old in opened:
         old.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The database does not care how a stop is sent: on Postgres one way is enough, the others are slow."""
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        other = params.get("any_rig") in (Protection.BEFORE, Protection.AFTER)
+        if other and params.get("database_url") == "postgres":
+            item.add_marker(pytest.mark.slow)
