@@ -82,8 +82,6 @@ class Intent:
     received_at: datetime
     effective_at: datetime
     expires_at: datetime | None
-    attempts: int
-    quantity_sized: bool
 
 
 def record(
@@ -423,8 +421,6 @@ def _intent(row: Row[Any]) -> Intent:
         received_at=row.received_at,
         effective_at=row.effective_at,
         expires_at=row.expires_at,
-        attempts=row.attempts,
-        quantity_sized=row.quantity is not None,
     )
 
 
