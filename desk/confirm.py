@@ -15,6 +15,7 @@ from decimal import Decimal
 from desk import fence
 from desk.stages import mark
 from desk.work import Later, Work
+from exchanges import Look
 from store import Transaction, journal, orders, outbox, switches
 from store.orders import LaneState
 from trading.errors import OrderNotFound, VenueError
@@ -28,7 +29,7 @@ from trading.model import (
     Role,
     plain,
 )
-from trading.protect import Cancel, Close, Send, closing, protect, protected
+from trading.protect import Cancel, Close, Send, closing, covering, protect, protected
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,8 @@ class View:
     drifting: bool = False
 
     def doubt(self, *roles: Role) -> datetime | None:
-        """When the last doubt about orders of these roles can be settled; None if there is none."""
+        """When, by the venue's clock, the last doubt about orders of these roles can be settled; None if
+        there is none."""
         times = [
             order.retry_at
             for order in self.state.unsettled
@@ -69,16 +71,22 @@ class View:
         return max(times, default=None)
 
 
-def catch_up(work: Work) -> View:
-    """Asks the venue about the lane, writes down what is new, and returns both sides."""
+def catch_up(work: Work, seen: Look | None = None) -> View:
+    """Asks the venue about the lane, writes down what is new, and returns both sides.
+
+    `seen` is a look at it that was taken just now, with nothing of the lane's in doubt.
+    """
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
     symbol = work.lane.symbol
-    resting = tuple(work.exchange.open_orders(symbol))
+    look = seen or work.exchange.look(symbol, ours=state.unsettled)
+    position, resting = look.position, look.resting
     listed = {report.client_order_id for report in resting}
-    asked, absent = _ask(work, [o for o in state.unsettled if o.client_order_id not in listed])
-    # The position comes last: what it shows is no older than what the orders show.
-    position = work.exchange.position(symbol)
+    unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
+    asked, absent = _ask(work, unlisted)
+    if unlisted:
+        # What the position shows must be no older than what the orders show.
+        position = work.exchange.position(symbol)
     changed = reconcile(orders=state.unsettled, reports=[*resting, *asked])
     gone = _gone(state.unsettled, absent)
     fills = _new_fills(work, state, changed, position)
@@ -87,8 +95,11 @@ def catch_up(work: Work) -> View:
             now = work.clock()
             for order in (*changed, *gone):
                 orders.settle(tx, work.claim, order, now=now)
-            for fill in orders.add_fills(tx, work.claim, fills, now=now):
+            mine = [*(state.trade.orders if state.trade else ()), *state.unsettled, *changed]
+            for fill in orders.add_fills(tx, work.claim, _named(fills, mine), now=now):
                 _tell_fill(tx, fill, now)
+            if fills:
+                orders.price(tx, work.claim, mine, now=now)
         with work.store.read() as tx:
             state = orders.lane_state(tx, work.lane)
         if fills and state.ledger.quantity != position.quantity:
@@ -98,11 +109,12 @@ def catch_up(work: Work) -> View:
     return _agree(work, view)
 
 
-def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
+def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> View | Later:
     """Acts until the position has its stop and targets and nothing rests without a reason.
 
     Returns the last view, or Later when the venue's answer must be waited for. `keep` are the ids of
-    intents at work on the lane. A position whose stop cannot be had within NAKED_LIMIT is closed.
+    intents at work on the lane; `leaving` says that one of them ends the position. A position whose stop
+    cannot be had within NAKED_LIMIT is closed.
     """
     for attempt in range(_ROUNDS):
         view = catch_up(work)
@@ -112,10 +124,11 @@ def guard(work: Work, *, keep: Collection[str] = ()) -> View | Later:
             position=view.position,
             trade=view.state.trade,
             unsettled=view.state.unsettled,
-            price=_price(work) if view.state.trade and not view.position.is_flat else None,
+            price=_price(work) if _wants_stop(view) else None,
             instrument=_instrument(work),
             keep=keep,
             halted=halted,
+            leaving=leaving,
         )
         if view.drifting:
             # Nothing is taken away while the venue and our fills disagree.
@@ -158,13 +171,13 @@ def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]
     asked_at = work.exchange.time()
     for order in unlisted:
         try:
-            reports.append(work.exchange.order(order.symbol, order.client_order_id))
+            reports.append(work.exchange.order(order))
             continue
         except OrderNotFound:
             if order.retry_at is not None and asked_at < order.retry_at:
                 continue
         try:
-            reports.append(work.exchange.order(order.symbol, order.client_order_id))
+            reports.append(work.exchange.order(order))
         except OrderNotFound:
             absent.add(order.client_order_id)
     return reports, absent
@@ -205,6 +218,17 @@ def _new_fills(work: Work, state: LaneState, changed: Collection[Order], positio
         # The stop does not wait for the bookkeeping: the next look asks again.
         log.warning("%s: no fills: %s", work.lane, error)
         return []
+
+
+def _named(fills: Collection[Fill], mine: Collection[Order]) -> list[Fill]:
+    """The fills with our id of their order, where the venue tells but its own."""
+    names = {order.venue_order_id: order.client_order_id for order in mine if order.venue_order_id}
+    return [
+        fill
+        if fill.client_order_id is not None
+        else replace(fill, client_order_id=names.get(fill.venue_order_id))
+        for fill in fills
+    ]
 
 
 def _agree(work: Work, view: View) -> View:
@@ -254,7 +278,7 @@ def _do(work: Work, action: Send | Cancel | Close) -> Order | None:
     match action:
         case Cancel(order=order):
             work.breathe()
-            work.exchange.cancel(order.symbol, order.client_order_id)
+            work.exchange.cancel(order)
             mark(f"{order.role}.cancelled")
             return None
         case Send(order=order):
@@ -291,7 +315,8 @@ def _rest(work: Work, view: View) -> View | Later:
         return Later(work.clock() + WATCH)
     doubt = view.doubt(*Role)
     if doubt is not None:
-        return Later(min(doubt, work.clock() + WATCH) if not position.is_flat else doubt)
+        settled_at = work.ours(doubt)
+        return Later(min(settled_at, work.clock() + WATCH) if not position.is_flat else settled_at)
     if view.state.naked_since is not None:
         with work.store.write() as tx:
             orders.set_naked(tx, work.claim, since=None)
@@ -318,6 +343,14 @@ def _watch_naked(work: Work, view: View) -> Close | None:
     attempt = 1 + sum(order.role is Role.CLOSE for order in trade.orders)
     order = closing(position=position, intent_id=trade.intent_id, attempt=attempt)
     return Close(order=order, reason=f"no stop was proved within {NAKED_LIMIT.total_seconds():.0f} s")
+
+
+def _wants_stop(view: View) -> bool:
+    """Whether a stop may have to be sent: the only question that the price decides."""
+    trade, position = view.state.trade, view.position
+    return (
+        trade is not None and not position.is_flat and covering(position, trade, view.state.unsettled) is None
+    )
 
 
 def _price(work: Work) -> Decimal | None:

@@ -8,8 +8,10 @@ doubt or open, and never take a stop away before its successor is proved.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
 
 from desk import fence
@@ -17,15 +19,17 @@ from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
 from desk.stages import mark
 from desk.work import Later, Work
-from store import journal, orders
+from exchanges import Look, Terms
+from store import journal, orders, turns
 from store.journal import Intent
 from trading import ladder, pnl, rounding, sizing
-from trading.errors import Denied
+from trading.errors import Denied, InsufficientFunds, InvalidOrder
 from trading.lifecycle import IntentEvent
 from trading.model import (
     AlertKind,
     Direction,
     Instrument,
+    InstrumentKind,
     IntentStatus,
     Order,
     OrderReport,
@@ -35,6 +39,7 @@ from trading.model import (
     Position,
     Protection,
     Role,
+    Side,
     plain,
 )
 from trading.protect import ATTEMPTS, behind, closing, protected, stop_order
@@ -43,6 +48,10 @@ log = logging.getLogger(__name__)
 
 #: Looks at the lane within one run; what takes longer is taken up by the next run.
 _ROUNDS = 20
+#: An answer that is about to come.
+_SOON = timedelta(milliseconds=250)
+#: How long an account's turn lasts if nobody gives it back.
+_TURN = timedelta(seconds=10)
 #: Refused closes after which a person must act.
 CLOSE_ATTEMPTS = 5
 
@@ -97,7 +106,16 @@ def breakeven(work: Work, intent: Intent) -> Later | Ended:
     if order.status is OrderStatus.INITIALIZED:
         order = fence.send(work, order)
     if order.status is OrderStatus.SUBMITTED:
-        return Later(order.retry_at or work.clock() + WATCH)
+        # A lost answer is often all that was lost.
+        catch_up(work)
+        with work.store.read() as tx:
+            order = next(
+                o for o in orders.of_intent(tx, intent.id) if o.client_order_id == order.client_order_id
+            )
+    if order.status is OrderStatus.SUBMITTED:
+        return _when_proved(work, order)
+    if order.status is OrderStatus.EXPIRED and order.attempt < ATTEMPTS:
+        return Later(work.clock())
     if order.status.is_open and order.trigger_price is not None:
         before = view.state.trade.stop_price if view.state.trade else order.trigger_price
         with work.store.write() as tx:
@@ -112,23 +130,24 @@ def breakeven(work: Work, intent: Intent) -> Later | Ended:
     return guarded if isinstance(guarded, Later) else Ended(IntentEvent.FINISH)
 
 
-def flatten(work: Work, intent: Intent, *, end_trade: bool) -> Later | Ended | None:
+def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = None) -> Later | Ended | None:
     """Brings the lane to no position and no order, the stop last; None when it is there.
 
-    Orders that are not ours go too. What is in doubt is waited for.
+    Orders that are not ours go too. What is in doubt is waited for. `seen` as in `catch_up`.
     """
     for _ in range(_ROUNDS):
-        view = catch_up(work)
+        view = catch_up(work, seen)
+        seen = None
         doubt = view.doubt(Role.ENTRY, Role.CLOSE)
         if doubt is not None:
-            return Later(doubt)
+            return Later(work.ours(doubt))
         if not view.position.is_flat:
             _cancel(work, intent, [report for report in view.resting if report.type is not OrderType.STOP])
             refused = _close(work, intent, view.position)
             if refused is not None:
                 return refused
         elif view.resting:
-            _cancel(work, intent, view.resting)
+            _cancel(work, intent, view.resting, all_of_it=True)
         else:
             return _flat(work, view, intent, end_trade=end_trade)
     return Later(work.clock() + WATCH)
@@ -138,7 +157,7 @@ def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later |
     """Nothing is open and nothing rests: done, unless a request may still arrive."""
     doubt = view.doubt(*Role)
     if doubt is not None:
-        return Later(doubt)
+        return Later(work.ours(doubt))
     if end_trade and view.state.trade is not None:
         with work.store.write() as tx:
             ours = any(o.role is Role.CLOSE and o.filled_quantity for o in orders.of_intent(tx, intent.id))
@@ -148,11 +167,16 @@ def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later |
     return None
 
 
-def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport]) -> None:
-    for report in resting:
-        work.breathe()
-        work.exchange.cancel_report(report)
+def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport], *, all_of_it: bool = False) -> None:
+    work.breathe()
+    if all_of_it:
+        work.exchange.cancel_all(work.lane.symbol)
         mark("cancelled")
+    else:
+        for report in resting:
+            work.breathe()
+            work.exchange.cancel_report(report)
+            mark("cancelled")
     if resting:
         names = ", ".join(r.client_order_id or f"{r.venue_order_id} (not ours)" for r in resting)
         with work.store.write() as tx:
@@ -183,10 +207,69 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
             with work.store.write() as tx:
                 orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
         return unwanted
-    early = flatten(work, intent, end_trade=not made)
+    if not _seems_flat(work):
+        early = flatten(work, intent, end_trade=not made)
+        if early is not None:
+            return early
+    if made:
+        early = flatten(work, intent, end_trade=False)
+        return early or _send_entry(work, _planned(work, intent))
+    with _turn(work) as is_mine:
+        if not is_mine:
+            return Later(work.clock() + _SOON)
+        # Others of the account may have entered since.
+        return _unwanted(work, intent) or _size_and_send(work, intent)
+
+
+def _size_and_send(work: Work, intent: Intent) -> Later | Ended | None:
+    """With the account's turn: reads what the entry depends on, sizes it, sends it."""
+    if work.rules is None or work.rules.leverage is None:
+        raise Denied(f"set LEVERAGE_{intent.alert.account}")
+    leverage = work.rules.leverage
+    terms: Terms | None = None
+    try:
+        terms = _prepare(work, leverage)
+    except (InvalidOrder, InsufficientFunds) as error:
+        # What somebody opened by hand may stand in the leverage's way: it is closed first.
+        log.warning("%s: %s", work.lane, error)
+    early = flatten(work, intent, end_trade=True, seen=terms.look if terms else None)
     if early is not None:
         return early
-    return _send_entry(work, _planned(work, intent) if made else _plan(work, intent))
+    if terms is None or terms.look.resting or not terms.look.position.is_flat:
+        terms = _prepare(work, leverage)
+    return _send_entry(work, _plan(work, intent, terms))
+
+
+def _prepare(work: Work, leverage: Decimal) -> Terms:
+    with work.store.read() as tx:
+        ours = orders.lane_state(tx, work.lane).unsettled
+    return work.exchange.prepare(work.lane.symbol, ours=ours, leverage=leverage)
+
+
+def _seems_flat(work: Work) -> bool:
+    """Whether, as far as we know, nothing of the lane is open or rests."""
+    with work.store.read() as tx:
+        state = orders.lane_state(tx, work.lane)
+    return state.trade is None and not state.unsettled and not state.ledger.quantity
+
+
+@contextmanager
+def _turn(work: Work) -> Iterator[bool]:
+    """The account's turn to size and send an entry; False if another lane has it."""
+    lane = work.lane
+    turn = {
+        "venue": lane.venue,
+        "account": lane.account,
+        "holder": f"{work.claim.owner} {lane.symbol} {work.claim.token}",
+    }
+    with work.store.write() as tx:
+        mine = turns.take(tx, **turn, now=work.clock(), lease=_TURN)
+    try:
+        yield mine
+    finally:
+        if mine:
+            with work.store.write() as tx:
+                turns.give_back(tx, **turn)
 
 
 def _again(work: Work, intent: Intent) -> Later | Ended | None:
@@ -224,6 +307,9 @@ def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
     trade, position = guarded.state.trade, guarded.position
     if trade is not None and not position.is_flat and not protected(position, trade, guarded.state.unsettled):
         return Later(work.clock() + WATCH)
+    if order.status.is_open and order.type is OrderType.MARKET:
+        # Taken and not matched yet: some venues answer before they trade.
+        return Later(work.clock() + _SOON)
     if order.status.is_open:
         return Ended(IntentEvent.FINISH, "the entry rests; what is missing yet follows its fills")
     refused = sum(o.role is Role.TARGET and o.status is OrderStatus.REJECTED for o in made)
@@ -266,7 +352,7 @@ def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order 
     level = levels.breakeven or pnl.breakeven_price(
         direction=position.direction,
         average_price=position.average_price,
-        fee_rate=work.exchange.capabilities.taker_fee,
+        fee_rate=work.capabilities.taker_fee,
     )
     instrument = work.exchange.instrument(work.lane.symbol)
     level = rounding.breakeven_to_tick(
@@ -281,22 +367,24 @@ def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order 
     return stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
 
 
-def _plan(work: Work, intent: Intent) -> Plan:
+def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
     """Sizes the entry from the balance of this moment and writes its orders down."""
     alert, rules = intent.alert, work.rules
     if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
         raise Denied(f"set RISK_{alert.account} and LEVERAGE_{alert.account}")
-    instrument = work.exchange.instrument(work.lane.symbol)
-    market = work.exchange.price(work.lane.symbol)
+    instrument, market = terms.instrument, terms.price
     price = alert.price if alert.price is not None else market
     _check_levels(intent, instrument, price, market)
-    if work.exchange.capabilities.leverage:
-        work.exchange.set_leverage(work.lane.symbol, rules.leverage)
+    at_most = (
+        rules.leverage if instrument.kind is InstrumentKind.PERPETUAL else min(rules.leverage, Decimal(1))
+    )
+    rests_below = alert.order_type is OrderType.LIMIT and alert.side is Side.BUY
     sized = sizing.size(
-        free_collateral=work.exchange.balance().free,
+        free_collateral=terms.balance.free,
         risk=rules.risk,
-        leverage=_affordable(rules.leverage, work.exchange.capabilities.taker_fee),
+        leverage=_affordable(at_most, work.capabilities.taker_fee),
         price=price,
+        margin_price=price if rests_below else max(price, market),
         stop=alert.levels.stop,
         fixed_quantity=alert.size,
         max_notional=rules.limits.max_notional,
@@ -377,7 +465,7 @@ def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
 
 def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
     """Entry and stop in as few acts as the venue allows; where the stop goes first, no entry without it."""
-    protection = work.exchange.capabilities.protection
+    protection = work.capabilities.protection
     if protection is Protection.ATTACHED:
         fence.send(work, plan.entry, stop=plan.stop)
         return None
@@ -388,11 +476,16 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
         if stop.status is OrderStatus.INITIALIZED:
             stop = fence.send(work, stop)
         if stop.status is OrderStatus.SUBMITTED:
-            return Later(stop.retry_at or work.clock() + WATCH)
+            return _when_proved(work, stop)
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     fence.send(work, plan.entry)
     return None
+
+
+def _when_proved(work: Work, order: Order) -> Later:
+    """When the venue's silence about an order becomes proof."""
+    return Later(work.ours(order.retry_at) if order.retry_at else work.clock() + WATCH)
 
 
 def _next_stop(work: Work, lost: Order) -> Order:

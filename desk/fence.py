@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import timedelta
 
 from desk.stages import mark
 from desk.work import Work
@@ -39,7 +40,7 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     if order.role in (Role.ENTRY, Role.TARGET):
         # Stops and closes go out also while the process ends: nobody may be here for a while.
         work.breathe()
-    capabilities = work.exchange.capabilities
+    capabilities = work.capabilities
     with work.store.write() as tx:
         if order.role is Role.ENTRY and switches.halted(tx) is not None:
             raise Denied("trading is halted: resume it and send the entry again")
@@ -53,8 +54,11 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     mark(f"{order.role}.submitted")
     try:
         report = work.exchange.place(order, signed_at=signed_at, stop=stop)
-    except (Ambiguous, DuplicateOrder, Unreachable, Throttled, StaleRequest) as error:
-        # Each of these leaves the question to `confirm`, which asks before anything is sent again.
+    except (Unreachable, Throttled, StaleRequest) as error:
+        log.warning("%s did not go out: %s", order.client_order_id, error)
+        return _unsent(work, order, stop, error)
+    except (Ambiguous, DuplicateOrder) as error:
+        # The question is left to `confirm`, which asks before anything is sent again.
         log.warning("%s is in doubt: %s", order.client_order_id, error)
         return order
     except Rejected as error:
@@ -66,6 +70,17 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
             orders.settle(tx, work.claim, news, now=work.clock())
     mark(f"{order.role}.settled")
     return changed[0] if changed else order
+
+
+def _unsent(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:
+    """Nothing arrived: only the venue's patience is waited for. It is asked all the same."""
+    after = error.after if isinstance(error, Throttled) else timedelta()
+    at = (order.signed_at or work.exchange.time()) + after
+    with work.store.write() as tx:
+        for each in (order, stop):
+            if each is not None:
+                orders.unsent(tx, work.claim, each, retry_at=at)
+    return replace(order, retry_at=at)
 
 
 def _refused(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:

@@ -26,6 +26,7 @@ from trading.errors import (
     Rejected,
     StaleRequest,
     StoreUnavailable,
+    Throttled,
     VenueError,
 )
 from trading.lifecycle import IntentEvent
@@ -34,7 +35,7 @@ from trading.model import AlertKind, IntentStatus, OrderStatus
 log = logging.getLogger(__name__)
 
 #: After a failure of the venue's, or of ours.
-_BACKOFF = timedelta(seconds=2)
+_BACKOFF = timedelta(seconds=1)
 #: So many errors that nobody foresaw end an intent.
 _POISON = 5
 
@@ -63,6 +64,11 @@ def run_lane(work: Work) -> datetime | None:
     return min(due, default=None)
 
 
+def backoff(error: VenueError) -> timedelta:
+    """How long to leave a venue alone after an error."""
+    return max(_BACKOFF, error.after) if isinstance(error, Throttled) else _BACKOFF
+
+
 def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
     """`_advance`, and whatever nobody foresaw in it: the guard's turn comes all the same."""
     try:
@@ -71,7 +77,7 @@ def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
         raise
     except VenueError as error:
         log.warning("%s: %s", work.lane, error)
-        return intent.status, work.clock() + _BACKOFF
+        return intent.status, work.clock() + backoff(error)
     except Exception as error:
         log.exception("%s: unforeseen", work.lane)
         with work.store.write() as tx:
@@ -139,7 +145,7 @@ def _carry_out(work: Work, intent: Intent) -> Later | Ended:
         passing = isinstance(error, (BadCredentials, StaleRequest))
         if passing or intent.kind is AlertKind.EXIT or _has_left(work, intent):
             alarm(work, f"{intent.alert.message}: {error}", alert_id=intent.id)
-            return Later(work.clock() + _BACKOFF)
+            return Later(work.clock() + backoff(error))
         return Ended(IntentEvent.FAIL, error.message)
 
 
@@ -153,11 +159,17 @@ def _watch(work: Work) -> datetime | None:
     """Guards the position, if there is one; when it wants the next look."""
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
-        keep = {i.id for i in journal.undone(tx, work.lane) if i.kind is AlertKind.BREAKEVEN}
+        undone = journal.undone(tx, work.lane)
+    keep = {i.id for i in undone if i.kind is AlertKind.BREAKEVEN}
+    mine = state.trade.intent_id if state.trade else None
+    leaving = any(
+        i.status is IntentStatus.EXECUTING and i.kind is not AlertKind.BREAKEVEN and i.id != mine
+        for i in undone
+    )
     if state.trade is None and not state.unsettled and not state.ledger.quantity:
         return None
     with about(state.trade.intent_id if state.trade else "-"):
-        guarded = guard(work, keep=keep)
+        guarded = guard(work, keep=keep, leaving=leaving)
     if isinstance(guarded, Later):
         return guarded.at
     if guarded.state.trade is None and guarded.position.is_flat:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from desk import logs
-from desk.lane import run_lane
+from desk.lane import backoff, run_lane
 from desk.settings import Settings, from_environment
 from desk.stages import mark
 from desk.venues import Venues
@@ -210,6 +210,7 @@ class Runner:
             log.error("%s: the database is not available: %s", claim.lane, error)
         except VenueError as error:
             log.warning("%s: %s", claim.lane, error)
+            due_at = self._clock() + backoff(error)
         except Exception:
             log.exception("%s: unforeseen", claim.lane)
         self._give_back(claim, due_at)

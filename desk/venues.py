@@ -1,7 +1,7 @@
 """Opens the venue of a lane: the paper venue unless LIVE_TRADING is on.
 
-One adapter object per venue and account, kept for the life of the process. It must never hand out a
-real venue while LIVE_TRADING is off.
+One adapter object per venue and account, kept for the life of the process; the hosts behind them are shared.
+It must never hand out a real venue while LIVE_TRADING is off.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from decimal import Decimal
 from threading import Lock
 
 from desk.settings import Settings
-from exchanges import Exchange
+from exchanges import Credentials, Exchange, available, connect
+from exchanges._http import Hosts
 from exchanges.paper import FEES, PaperExchange
-from store import Store, journal
+from store import Store, journal, views
 from store.paper import SqlPaperLedger, observe
 from trading.errors import Denied
 from trading.model import Alert, AlertKind, Lane, OrderType, Protection
 
 PAPER = "PAPER"
+MAIN = "MAIN"
 
 
 class Venues:
@@ -32,7 +34,9 @@ class Venues:
         clock: Callable[[], datetime],
         *,
         protection: Protection = Protection.ATTACHED,
+        hosts: Hosts | None = None,
     ) -> None:
+        self._hosts = hosts or Hosts(clock)
         self._store = store
         self._settings = settings
         self._clock = clock
@@ -70,13 +74,38 @@ class Venues:
             journal.wake(tx, symbol=symbol, now=now)
 
     def _make(self, lane: Lane) -> Exchange:
-        if not lane.venue.startswith(PAPER):
-            raise Denied(f"this server has no adapter for {lane.venue} yet: unset LIVE_TRADING to use paper")
-        return PaperExchange(
-            venue=lane.venue,
-            account=lane.account,
-            ledger=self._ledger,
-            clock=self._clock,
-            starting_balance=self._settings.paper_balance,
-            protection=self._protection,
-        )
+        if lane.venue.startswith(PAPER):
+            return PaperExchange(
+                venue=lane.venue,
+                account=lane.account,
+                ledger=self._ledger,
+                clock=self._clock,
+                starting_balance=self._settings.paper_balance,
+                protection=self._protection,
+            )
+        if not self._settings.live_trading:
+            raise Denied(
+                f"{lane.venue} trades real money and LIVE_TRADING is off: close by hand what is open there"
+            )
+        return live(lane.venue, lane.account, self._settings, self._hosts, self._spelling(lane))
+
+    def _spelling(self, lane: Lane) -> str:
+        """The account's name as alerts spell it: a venue with subaccounts knows no other."""
+        with self._store.read() as tx:
+            return views.subaccount(tx, lane.account) or ""
+
+
+def live(venue: str, account: str, settings: Settings, hosts: Hosts, subaccount: str) -> Exchange:
+    """The adapter of an account at a real venue; Denied with the mend where it cannot be opened."""
+    known = settings.accounts.get(account)
+    if venue not in available():
+        raise Denied(f"this server has no adapter for {venue}: it knows {', '.join(sorted(available()))}")
+    if known is None or known.api_key is None or known.api_secret is None:
+        raise Denied(f"account {account} has no credentials: set API_KEY_{account} and API_SECRET_{account}")
+    # The main account is the one without a subaccount's name.
+    credentials = Credentials(
+        key=known.api_key,
+        secret=known.api_secret,
+        subaccount="" if account == MAIN else subaccount or account,
+    )
+    return connect(venue, credentials, network=known.rules.network, hosts=hosts, urls=settings.api_urls)

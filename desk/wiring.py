@@ -17,7 +17,7 @@ from desk.gate import Login
 from desk.intake import Intake
 from desk.service import Service
 from desk.settings import ROOT, Settings
-from exchanges.paper import known_venues
+from exchanges import available
 from store import Store
 from store.schema import SchemaState, check
 from trading.errors import SettingsError, StoreUnavailable
@@ -77,7 +77,7 @@ def wire(settings: Settings, store: Store, clock: Callable[[], datetime] = utc_n
         store=store,
         clock=clock,
         wake=wake,
-        intake=Intake(store, settings, clock, wake, exchanges=known_venues()),
+        intake=Intake(store, settings, clock, wake, exchanges=available()),
         login=Login(store, settings.dashboard_password, clock),
         started_at=clock(),
         service=service,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from desk.settings import Settings
-from exchanges import Exchange
+from exchanges import Capabilities, Exchange
 from store import Store
 from store.journal import Claim
 from trading.model import AccountRules, Alert, Lane
@@ -47,6 +47,14 @@ class Work:
     def rules(self) -> AccountRules | None:
         account = self.settings.accounts.get(self.lane.account)
         return account.rules if account else None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self.exchange.capabilities(self.lane.symbol)
+
+    def ours(self, theirs: datetime) -> datetime:
+        """A moment of the venue's clock, as our clock will show it."""
+        return theirs + (self.clock() - self.exchange.time())
 
     def breathe(self) -> None:
         """Called between two effects: raises Stopping when the process wants to end."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import NoReturn, Protocol
 
-from exchanges import Capabilities, _paper
+from exchanges import Capabilities, Finding, Look, Terms, _paper
 from trading import matching
 from trading.errors import (
     Ambiguous,
@@ -145,8 +145,7 @@ class PaperExchange:
     def name(self) -> str:
         return self._venue
 
-    @property
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, symbol: str) -> Capabilities:
         return self._capabilities
 
     def time(self) -> datetime:
@@ -166,12 +165,9 @@ class PaperExchange:
         """None: only last prices are known here."""
         return ()
 
-    def balance(self) -> Balance:
+    def balance(self, symbol: str) -> Balance:
         with self._read("balance") as account:
-            cash, holdings = account.cash(), account.holdings()
-        free = matching.free_collateral(cash=cash, holdings=holdings)
-        total = matching.equity(cash=cash, holdings=holdings)
-        return Balance(currency=CURRENCY, total=total, free=max(ZERO, free))
+            return _balance(account)
 
     def position(self, symbol: str) -> Position:
         with self._read("position") as account:
@@ -200,6 +196,21 @@ class PaperExchange:
                     InsufficientFunds, "set_leverage", f"leverage {leverage} wants {-free} more margin"
                 )
 
+    def look(self, symbol: str, *, ours: Sequence[Order]) -> Look:
+        with self._read("look") as account:
+            return _look(account, symbol)
+
+    def prepare(self, symbol: str, *, ours: Sequence[Order], leverage: Decimal) -> Terms:
+        instrument = self.instrument(symbol)
+        self.set_leverage(symbol, leverage if instrument.kind is InstrumentKind.PERPETUAL else Decimal(1))
+        with self._read("prepare") as account:
+            return Terms(
+                look=_look(account, symbol),
+                instrument=instrument,
+                price=self._known(account.price(symbol), symbol, "prepare"),
+                balance=_balance(account),
+            )
+
     def place(self, order: Order, *, signed_at: datetime, stop: Order | None = None) -> OrderReport:
         """Order and stop are taken together or not at all."""
         if stop is not None and self._capabilities.protection is not Protection.ATTACHED:
@@ -217,9 +228,9 @@ class PaperExchange:
                 self._take(account, instrument, stop, now)
         return _report(taken)
 
-    def cancel(self, symbol: str, client_order_id: str) -> None:
-        with self._write("cancel", symbol) as account:
-            self._cancel(account, symbol, client_order_id)
+    def cancel(self, order: Order) -> None:
+        with self._write("cancel", order.symbol) as account:
+            self._cancel(account, order.symbol, order.client_order_id)
 
     def cancel_report(self, report: OrderReport) -> None:
         with self._write("cancel", report.symbol) as account:
@@ -227,21 +238,26 @@ class PaperExchange:
                 if order.venue_order_id == report.venue_order_id:
                     self._cancel(account, report.symbol, order.client_order_id)
 
-    def order(self, symbol: str, client_order_id: str) -> OrderReport:
-        # A write: it waits for a placement that is under way, so that "not found" is proof.
-        with self._write("order", symbol) as account:
-            found = account.order(client_order_id)
-        if found is None or found.symbol != symbol:
-            self._refuse(OrderNotFound, "order", f"no order {client_order_id} of {symbol}")
-        return _report(found)
+    def cancel_all(self, symbol: str) -> None:
+        with self._write("cancel_all", symbol) as account:
+            for order in account.holding(symbol).book.orders:
+                self._cancel(account, symbol, order.client_order_id)
 
-    def open_orders(self, symbol: str) -> Sequence[OrderReport]:
-        with self._read("open_orders") as account:
-            return tuple(_report(order) for order in account.holding(symbol).book.orders)
+    def order(self, order: Order) -> OrderReport:
+        # A write: it waits for a placement that is under way, so that "not found" is proof.
+        with self._write("order", order.symbol) as account:
+            found = account.order(order.client_order_id)
+        if found is None or found.symbol != order.symbol:
+            self._refuse(OrderNotFound, "order", f"no order {order.client_order_id} of {order.symbol}")
+        return _report(found)
 
     def fills(self, symbol: str, *, since: datetime) -> Sequence[Fill]:
         with self._read("fills") as account:
             return account.fills(symbol, since)
+
+    def check(self) -> Sequence[Finding]:
+        """Nothing can be wrong with it but the database, which is somebody else's to check."""
+        return ()
 
     def _take(self, account: PaperAccount, instrument: Instrument, order: Order, now: datetime) -> Order:
         if account.order(order.client_order_id) is not None:
@@ -321,11 +337,6 @@ class PaperExchange:
             raise Ambiguous(self._venue, endpoint, str(error)) from error
 
 
-def known_venues() -> frozenset[str]:
-    """What an alert's exchange may say and be simulated for."""
-    return frozenset(venue for venue, _ in _paper.shipped()) | {NAME}
-
-
 def observe(
     ledger: PaperLedger, *, symbol: str, price: Decimal, at: datetime, now: datetime | None = None
 ) -> Sequence[Movement]:
@@ -339,6 +350,18 @@ def observe(
     need_positive(price=price)
     moved = ledger.observe(symbol=symbol, price=price, at=at, now=now or at, fees=FEES)
     return tuple(Movement(venue=venue, account=account, outcome=outcome) for venue, account, outcome in moved)
+
+
+def _look(account: PaperAccount, symbol: str) -> Look:
+    book = account.holding(symbol).book
+    return Look(position=book.position, resting=tuple(_report(order) for order in book.orders))
+
+
+def _balance(account: PaperAccount) -> Balance:
+    cash, holdings = account.cash(), account.holdings()
+    free = matching.free_collateral(cash=cash, holdings=holdings)
+    total = matching.equity(cash=cash, holdings=holdings)
+    return Balance(currency=CURRENCY, total=total, free=max(ZERO, free))
 
 
 def _report(order: Order) -> OrderReport:

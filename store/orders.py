@@ -156,6 +156,16 @@ def submit(
     return replace(order, status=status, signed_at=signed_at, retry_at=retry_at)
 
 
+def unsent(tx: Connection, held: Claim, order: Order, *, retry_at: datetime) -> None:
+    """Brings the moment forward from which the absence of a submitted order proves something."""
+    hold(tx, held)
+    tx.execute(
+        update(orders)
+        .where(orders.c.client_order_id == order.client_order_id, orders.c.status == OrderStatus.SUBMITTED)
+        .values(retry_at=retry_at)
+    )
+
+
 def resize(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
     """Changes the quantity of an order that has not left yet."""
     hold(tx, held)
@@ -222,6 +232,24 @@ def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetim
     if added:
         _keep(tx, held, ledger, now)
     return added
+
+
+def price(tx: Connection, held: Claim, made: Iterable[Order], *, now: datetime) -> None:
+    """Gives orders that filled their average price out of their fills, where the venue's answer had none."""
+    hold(tx, held)
+    unpriced = {order.client_order_id for order in made if order.average_price is None}
+    for name in unpriced:
+        order = hold_order(tx, held, name)
+        if not order.filled_quantity or order.average_price is not None:
+            continue
+        own = select(fills).where(_at(fills, held.lane), fills.c.client_order_id == name)
+        ledger = pnl.FLAT
+        for row in tx.execute(own):
+            ledger, _ = pnl.add_fill(
+                ledger=ledger, side=order.side, quantity=row.quantity, price=row.price, fee=ZERO
+            )
+        if abs(ledger.quantity) == order.filled_quantity:
+            settle(tx, held, replace(order, average_price=ledger.average_price), now=now)
 
 
 def correct(

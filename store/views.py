@@ -37,6 +37,13 @@ def alert_seq(tx: Connection, alert_id: str) -> int | None:
     return found
 
 
+def subaccount(tx: Connection, account: str) -> str | None:
+    """An account's name as its newest alert spells it; None if it has had none."""
+    newest = select(alerts.c.subaccount).where(alerts.c.account == account).order_by(alerts.c.seq.desc())
+    found: str | None = tx.execute(newest.limit(1)).scalar()
+    return found
+
+
 def alert_list(
     tx: Connection, *, limit: int, before: int | None, status: str | None, account: str | None
 ) -> list[Row]:

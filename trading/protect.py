@@ -77,12 +77,14 @@ def protect(
     instrument: Instrument | None,
     keep: Collection[str],
     halted: bool,
+    leaving: bool,
 ) -> tuple[Action, ...]:
     """The next actions for one lane, stops before targets before cancellations; none when all is well.
 
     `unsettled` are our orders that rest or may rest there, `keep` the ids of intents that are at work on
     the lane (their orders are left alone). `price` and `instrument` are None if the venue does not tell
-    them. While `halted`, an entry that still rests is taken back.
+    them. While `halted`, an entry that still rests is taken back. `leaving`: the position is about to be
+    ended, so that no target is sent for it any more.
 
     >>> from trading.model import InstrumentKind
     >>> perp = Instrument(symbol="BTC-USDT-PERP", base="BTC", quote="USDT", kind=InstrumentKind.PERPETUAL,
@@ -93,7 +95,8 @@ def protect(
     >>> trade = Trade(intent_id="a", side=Side.BUY, price=Decimal(100), stop=Decimal(90),
     ...     stop_price=Decimal(90), entry=entry, orders=(entry,))
     >>> (action,) = protect(position=Position(symbol=perp.symbol, quantity=Decimal(2)), trade=trade,
-    ...     unsettled=[], price=Decimal(100), instrument=perp, keep=(), halted=False)
+    ...     unsettled=[], price=Decimal(100), instrument=perp, keep=(), halted=False,
+    ...     leaving=False)
     >>> action.order.client_order_id, action.order.quantity, action.order.trigger_price
     ('a-sl', Decimal('2'), Decimal('90'))
     """
@@ -101,7 +104,9 @@ def protect(
     if trade is None or not _is_of(position, trade):
         actions = list(_swept(position, trade, unsettled, halted))
     else:
-        actions = _held(position, trade, unsettled, price, instrument, halted)
+        actions = _held(position, trade, unsettled, price, instrument, keep, halted)
+    if leaving:
+        actions = [a for a in actions if not (isinstance(a, Send) and a.order.role is Role.TARGET)]
     return tuple(a for a in actions if not (isinstance(a, Cancel) and a.order.intent_id in keep))
 
 
@@ -193,6 +198,7 @@ def _held(
     unsettled: Sequence[Order],
     price: Decimal | None,
     instrument: Instrument | None,
+    keep: Collection[str],
     halted: bool,
 ) -> list[Action]:
     """What our open position needs."""
@@ -200,7 +206,7 @@ def _held(
     room = [Cancel(order=o) for o in unsettled if o.role in (Role.ENTRY, Role.TARGET) and o.status.is_open]
     if any(order.role is Role.CLOSE and not order.status.is_final for order in unsettled):
         return [*room]
-    stop = _stop(position, trade, unsettled, price)
+    stop = _stop(position, trade, unsettled, price, keep)
     if isinstance(stop, Close):
         return [stop, *room]
     taken_back = [c for c in room if c.order.role is Role.ENTRY and (halted or _is_over(trade))]
@@ -244,11 +250,18 @@ def _covers(order: Order, position: Position) -> bool:
 
 
 def _stop(
-    position: Position, trade: Trade, unsettled: Sequence[Order], price: Decimal | None
+    position: Position,
+    trade: Trade,
+    unsettled: Sequence[Order],
+    price: Decimal | None,
+    keep: Collection[str],
 ) -> Send | Close | None:
-    # What may be there already is waited for: the fence says how long.
-    if any(_covers(order, position) and order.trigger_price == trade.stop_price for order in unsettled):
-        return None
+    for order in unsettled:
+        # What may be there already is waited for: the fence says how long. Where a venue has but one stop,
+        # the one of a breakeven at work has taken the place of the old one, which must not come back.
+        is_moved = order.status.is_open and order.intent_id in keep
+        if _covers(order, position) and (order.trigger_price == trade.stop_price or is_moved):
+            return None
     made = [o for o in trade.orders if o.role is Role.STOP and o.intent_id == trade.intent_id]
     closes = sum(order.role is Role.CLOSE for order in trade.orders)
     close = closing(position=position, intent_id=trade.intent_id, attempt=closes + 1)

@@ -8,8 +8,8 @@ One contract is one base unit here: an instrument with another contract size is 
 >>> perp = Instrument(symbol="BTC-USDT-PERP", base="BTC", quote="USDT", kind=InstrumentKind.PERPETUAL,
 ...     tick_size=Decimal("0.1"), lot_size=Decimal("0.001"), min_quantity=Decimal("0.001"))
 >>> sized = size(free_collateral=Decimal(10000), risk=Decimal(1), leverage=Decimal(5),
-...     price=Decimal(50000), stop=Decimal(49700), fixed_quantity=None, max_notional=None,
-...     instrument=perp)
+...     price=Decimal(50000), margin_price=Decimal(50000), stop=Decimal(49700), fixed_quantity=None,
+...     max_notional=None, instrument=perp)
 >>> sized.quantity, sized.worst_loss, sized.cut_by
 (Decimal('0.333'), Decimal('99.900'), '')
 """
@@ -43,6 +43,7 @@ def size(
     risk: Decimal,
     leverage: Decimal,
     price: Decimal,
+    margin_price: Decimal,
     stop: Decimal,
     fixed_quantity: Decimal | None,
     max_notional: Decimal | None,
@@ -51,17 +52,18 @@ def size(
     """The quantity, in base units, that loses `risk` percent of the free collateral at the stop.
 
     `free_collateral` and `max_notional` in quote units, `leverage` as notional / free collateral;
+    `margin_price` is what the venue margins the entry at, where the market has left `price` behind;
     `fixed_quantity` takes the place of the risk, under the same caps. Raises Denied when nothing
     tradable is left, ValueError for what is no amount.
     """
     need_decimals(free_collateral=free_collateral)
-    need_positive(risk=risk, leverage=leverage, price=price, stop=stop)
+    need_positive(risk=risk, leverage=leverage, price=price, margin_price=margin_price, stop=stop)
     _refuse_impossible(free_collateral=free_collateral, price=price, stop=stop, instrument=instrument)
     with localcontext(MONEY, rounding=ROUND_DOWN):
         distance = abs(price - stop)
         wanted = _or_fixed(by_risk=free_collateral * risk / 100 / distance, fixed_quantity=fixed_quantity)
         caps: dict[str, Decimal | None] = {
-            "LEVERAGE": MARGIN_ROOM * free_collateral * leverage / price,
+            "LEVERAGE": MARGIN_ROOM * free_collateral * leverage / margin_price,
             "max_notional": _most(max_notional=max_notional, price=price),
             "max_quantity": instrument.max_quantity,
         }

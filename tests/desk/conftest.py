@@ -17,8 +17,7 @@ from desk.intake import Answer, Intake
 from desk.runner import Runner
 from desk.settings import Settings, load
 from desk.venues import Venues
-from exchanges import Exchange
-from exchanges.paper import known_venues
+from exchanges import Exchange, available
 from store import Store, journal, open_store
 from trading.errors import Ambiguous, Rejected, StaleRequest, Unreachable
 from trading.model import Lane, OrderReport, Position, Protection, Route
@@ -64,7 +63,7 @@ class Flaky:
 
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._venue, name)
-        if not callable(member) or name == "time":
+        if not callable(member) or name in ("time", "capabilities"):
             return member
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -99,7 +98,7 @@ class Rig:
         self.protection = protection
         self.settings: Settings = load({**ENVIRON, **environ})
         self.venues = FlakyVenues(store, self.settings, clock, protection=protection)
-        self.intake = Intake(store, self.settings, clock, lambda: None, exchanges=known_venues())
+        self.intake = Intake(store, self.settings, clock, lambda: None, exchanges=available())
         self.runner = self.new_runner()
         self._count = 0
 
@@ -185,7 +184,12 @@ class Rig:
         return self.venue(symbol=symbol, **lane).position(symbol)
 
     def resting(self, symbol: str = SYMBOL, **lane: str) -> list[OrderReport]:
-        return list(self.venue(symbol=symbol, **lane).open_orders(symbol))
+        return list(self.venue(symbol=symbol, **lane).look(symbol, ours=()).resting)
+
+    def take_back(self, client_order_id: str) -> None:
+        """A person cancels one of our orders by hand."""
+        (report,) = [r for r in self.resting() if r.client_order_id == client_order_id]
+        self.venue().cancel_report(report)
 
     def entered(self, alert_id: str) -> Decimal:
         """What the venue's own record says was filled for an alert's entry."""

@@ -132,8 +132,15 @@ def test_limits_are_checked_again_at_the_vote(make_rig: Any) -> None:
     assert "max_open_positions" in rig.alert(alert_id)["reason"]
 
 
-def test_live_trading_without_an_adapter_is_denied(make_rig: Any) -> None:
+def test_a_venue_that_closed_is_refused_with_that_reason(make_rig: Any) -> None:
     rig = make_rig(LIVE_TRADING="1", API_KEY_MAIN="key-of-the-test", API_SECRET_MAIN="secret-of-the-test")
-    alert = rig.alert(rig.send("entry", **LONG))
+    alert = rig.alert(rig.send("entry", exchange="FTX", **LONG))
     assert alert["status"] == "DENIED"
-    assert "LIVE_TRADING" in alert["reason"]
+    assert "November 2022" in alert["reason"]
+    assert "FTX_API_URL" in alert["reason"]
+
+
+def test_live_trading_wants_keys(make_rig: Any) -> None:
+    alert = (rig := make_rig(LIVE_TRADING="1")).alert(rig.send("entry", **LONG))
+    assert alert["status"] == "DENIED"
+    assert "API_KEY_MAIN" in alert["reason"]

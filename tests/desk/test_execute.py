@@ -227,7 +227,7 @@ def test_a_moved_stop_that_fires_takes_the_rest_of_the_entry_back(rig: Any, stor
 
 def test_an_entry_that_grew_old_before_it_left_leaves_nothing_behind(rig: Any) -> None:
     alert_id = rig.store_only("entry", **LONG)
-    rig.flaky().order_fault("unreachable", at=0, verb="place")
+    rig.flaky().order_fault("lost before", at=0, verb="place")
     rig.settle()
     rig.clock.advance(90)
     rig.settle()
@@ -300,7 +300,7 @@ def test_the_targets_end_the_trade_and_the_stop_is_swept(any_rig: Any) -> None:
 
 def test_a_stop_taken_back_by_hand_is_placed_again(any_rig: Any) -> None:
     alert_id = any_rig.send("entry", **LONG)
-    any_rig.venue().cancel("BTC-USDT-PERP", f"{alert_id}-sl")
+    any_rig.take_back(f"{alert_id}-sl")
     any_rig.wait(3)
     any_rig.check()
     assert [o["client_order_id"] for o in any_rig.orders(alert_id, "stop", "ACCEPTED")] == [

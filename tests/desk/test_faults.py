@@ -17,7 +17,7 @@ LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500
 SHORT = {"action": "sell", "price": "42000", "short SL": "42500", "short TP": "40500"}
 LADDER = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "2"}
 FAULTS = ["unreachable", "stale", "lost before", "lost after", "refused"]
-WRITES = ["place", "cancel", "cancel_report", "set_leverage"]
+WRITES = ["place", "cancel", "cancel_report", "cancel_all", "prepare"]
 
 Scenario = Callable[[Any], tuple[str, list[str]]]
 
@@ -157,9 +157,9 @@ class Slow:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._venue, name)
 
-    def order(self, symbol: str, client_order_id: str) -> Any:
+    def order(self, order: Any) -> Any:
         self._clock.advance(0.05)
-        return self._venue.order(symbol, client_order_id)
+        return self._venue.order(order)
 
 
 def test_a_late_copy_is_refused_by_the_venue(rig: Any, clock: Any) -> None:

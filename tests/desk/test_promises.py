@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from desk import control
+from exchanges import Look
 from exchanges.paper import PaperExchange
-from store import orders, outbox
+from store import orders, outbox, turns
 from trading import policy
 from trading.errors import StoreUnavailable
-from trading.model import Lane, Position, Protection
+from trading.model import Lane, Order, Position, Protection
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
@@ -50,7 +54,7 @@ def ear(_ear: Ear) -> Iterator[Ear]:
 
 
 @pytest.mark.parametrize("fault", ["stale", "refused", "unreachable"])
-@pytest.mark.parametrize("verb", ["open_orders", "position", "cancel_report"])
+@pytest.mark.parametrize("verb", ["look", "cancel_report", "cancel_all"])
 def test_an_exit_is_not_given_up_for_one_refused_request(sqlite_rigs: Any, verb: str, fault: str) -> None:
     rig = sqlite_rigs()
     rig.send("entry", **LONG)
@@ -99,17 +103,28 @@ def test_an_end_of_the_process_does_not_come_between_entry_and_stop(make_rig: An
     rig.check()
 
 
-def test_a_flat_that_the_fills_deny_takes_no_stop_away(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, stale = PaperExchange.position, [2]
+def say_position(monkeypatch: pytest.MonkeyPatch, told: Callable[[Position], Position]) -> None:
+    """Lets the venue tell another position than it has, wherever it tells one."""
+    position, look = PaperExchange.position, PaperExchange.look
 
-    def lagging(self: PaperExchange, symbol: str) -> Position:
-        found = real(self, symbol)
+    def looked(self: PaperExchange, symbol: str, *, ours: Sequence[Order]) -> Look:
+        found = look(self, symbol, ours=ours)
+        return replace(found, position=told(found.position))
+
+    monkeypatch.setattr(PaperExchange, "position", lambda self, symbol: told(position(self, symbol)))
+    monkeypatch.setattr(PaperExchange, "look", looked)
+
+
+def test_a_flat_that_the_fills_deny_takes_no_stop_away(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stale = [2]
+
+    def lagging(found: Position) -> Position:
         if not found.is_flat and stale[0]:
             stale[0] -= 1
-            return Position(symbol=symbol)
+            return Position(symbol=found.symbol)
         return found
 
-    monkeypatch.setattr(PaperExchange, "position", lagging)
+    say_position(monkeypatch, lagging)
     rig.send("entry", **LONG)
     rig.wait(10, step=2)
     rig.check()
@@ -122,7 +137,7 @@ def test_a_position_that_the_fills_do_not_explain_is_believed_in_the_end(
     rig: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alert_id = rig.send("entry", **LONG)
-    monkeypatch.setattr(PaperExchange, "position", lambda self, symbol: Position(symbol=symbol))
+    say_position(monkeypatch, lambda found: Position(symbol=found.symbol))
     rig.wait(12, step=2)
     assert "closed" in rig.events(alert_id)
     with rig.store.read() as tx:
@@ -137,7 +152,7 @@ def test_an_error_in_deciding_does_not_keep_the_guard_away(rig: Any, monkeypatch
 
     monkeypatch.setattr(policy, "decide", broken)
     alert_id = rig.send("exit")
-    rig.venue().cancel("BTC-USDT-PERP", f"{entry}-sl")
+    rig.take_back(f"{entry}-sl")
     rig.wait(4, step=2)
     rig.check()
     rig.wait(20, step=2)
@@ -205,3 +220,49 @@ def test_a_database_that_fails_for_a_while_costs_the_runner_no_thread(
         wake.set()
         thread.join(10)
     assert rig.status(alert_id) == "DONE"
+
+
+def test_two_entries_of_one_account_do_not_spend_its_balance_twice(make_rig: Any, ear: Ear) -> None:
+    """A second runner comes between the sizing and the sending of the first lane's entry."""
+    rig = make_rig(RISK_MAIN="100", LEVERAGE_MAIN="1")
+    first = rig.store_only("entry", **LONG)
+    rig.clock.advance(0.001)
+    second = rig.store_only("entry", ticker="ETHUSDT.P", **LONG)
+    between: list[tuple[bool, list[Any]]] = []
+    ear.at("planned", lambda: between.append((rig.new_runner().step(), rig.orders(second))))
+    rig.settle()
+    assert between == [(True, [])]
+    rig.wait(2, step=0.5)
+    assert rig.status(first) == rig.status(second) == "DONE"
+    sizes = [Decimal(rig.alert(i)["sizing"]["notional"]) for i in (first, second)]
+    assert sizes[0] > 90000
+    assert 0 < sizes[1] < 5000
+
+
+def test_a_turn_that_nobody_gave_back_ends(rig: Any) -> None:
+    with rig.store.write() as tx:
+        assert turns.take(
+            tx,
+            venue=LANE.venue,
+            account=LANE.account,
+            holder="one that was killed",
+            now=rig.clock(),
+            lease=timedelta(seconds=10),
+        )
+    alert_id = rig.send("entry", **LONG)
+    rig.wait(8, step=2)
+    assert rig.orders(alert_id) == []
+    rig.wait(4, step=2)
+    assert rig.status(alert_id) == "DONE"
+
+
+def test_no_target_is_sent_for_a_position_that_is_about_to_end(rig: Any) -> None:
+    """The venue refuses the close for a while: what the exit cancelled does not come back meanwhile."""
+    entry = rig.send("entry", **LONG)
+    rig.store_only("exit")
+    rig.flaky().order_fault("refused", at=0, verb="place", times=3)
+    rig.wait(3)
+    assert [r.type for r in rig.resting()] == ["STOP"]
+    assert len(rig.orders(entry, "target")) == 1
+    rig.wait(60, step=5)
+    assert rig.position().is_flat

@@ -124,7 +124,12 @@ def test_alerts_of_one_lane_go_in_order_and_lanes_beside_each_other(rig: Any) ->
     thread = threading.Thread(target=rig.runner.run, args=(stop, wake))
     thread.start()
     try:
-        until(lambda: all(rig.status(i) == "DONE" for of in ids.values() for i in of))
+        # The lanes share one account, whose entries take turns: for those that wait time must go on.
+        until(
+            lambda: (
+                rig.clock.advance(0.01) and all(rig.status(i) == "DONE" for of in ids.values() for i in of)
+            )
+        )
     finally:
         stop.set()
         wake.set()
@@ -139,10 +144,10 @@ def test_alerts_of_one_lane_go_in_order_and_lanes_beside_each_other(rig: Any) ->
 def test_an_error_that_nobody_foresaw_ends_the_intent_and_not_the_lane(
     rig: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: PaperExchange) -> None:
+    def broken(self: PaperExchange, symbol: str, **facts: object) -> None:
         raise ZeroDivisionError("for the test")
 
-    monkeypatch.setattr(PaperExchange, "balance", broken)
+    monkeypatch.setattr(PaperExchange, "prepare", broken)
     poison = rig.send("entry", **LONG)
     rig.wait(20, step=2)
     assert rig.status(poison) == "FAILED"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exchanges import Exchange, _paper
-from exchanges.paper import CAPABILITIES, CURRENCY, FEES, NAME, PaperExchange, known_venues, observe
+from exchanges.paper import CAPABILITIES, CURRENCY, FEES, NAME, PaperExchange, observe
 from store import Store, open_store, paper
 from store._paper import Account
 from store.paper import SqlPaperLedger
@@ -63,6 +63,15 @@ def order(key: str, side: Side, kind: OrderType, quantity: str, at: str | None =
     return replace(new, **more)
 
 
+def named(key: str, symbol: str = PERP) -> Order:
+    """An order to ask for: its id is what the paper venue looks at."""
+    return order(key, BUY, MARKET, "1", symbol=symbol)
+
+
+def resting(venue: Exchange, symbol: str) -> tuple[OrderReport, ...]:
+    return venue.look(symbol, ours=()).resting
+
+
 @pytest.fixture
 def ledger(store: Store) -> SqlPaperLedger:
     return SqlPaperLedger(store)
@@ -90,15 +99,11 @@ def place(venue: PaperExchange, clock: Clock, one: Order, stop: Order | None = N
 def test_it_is_an_exchange(venue: PaperExchange, clock: Clock) -> None:
     known: Exchange = venue
     assert (NAME, known.name, known.time()) == ("PAPER", "PAPER:BINANCE", clock())
-    assert known.capabilities == CAPABILITIES
+    assert known.capabilities(PERP) == CAPABILITIES
     assert CAPABILITIES.protection is Protection.ATTACHED
     assert (CAPABILITIES.receive_window, CAPABILITIES.margin) == (timedelta(seconds=2), timedelta(seconds=1))
     assert known.candles(PERP, "1h", 100) == ()
     assert not CAPABILITIES.candles
-
-
-def test_known_venues_are_those_of_the_table_and_its_own() -> None:
-    assert known_venues() == {"BINANCE", "BYBIT", "FTX", "PAPER"}
 
 
 # Prices and instruments
@@ -195,8 +200,8 @@ def test_a_market_order_with_its_stop(venue: PaperExchange, ledger: SqlPaperLedg
         filled_quantity=Decimal("0.5"),
         average_price=Decimal(42000),
     )
-    assert venue.order(PERP, "i-e") == entry
-    assert venue.open_orders(PERP) == (venue.order(PERP, "i-sl"),)
+    assert venue.order(named("i-e", PERP)) == entry
+    assert resting(venue, PERP) == (venue.order(named("i-sl", PERP)),)
     assert venue.position(PERP) == Position(
         symbol=PERP, quantity=Decimal("0.5"), average_price=Decimal(42000)
     )
@@ -210,14 +215,16 @@ def test_a_market_order_with_its_stop(venue: PaperExchange, ledger: SqlPaperLedg
         "USDT",
     )
     assert (fill.at, fill.maker) == (start, False)
-    assert venue.balance() == Balance(
+    assert venue.balance(PERP) == Balance(
         currency=CURRENCY, total=Decimal("99989.5"), free=Decimal("99989.5") - 21000
     )
     price(ledger, clock, "40000")
     assert venue.position(PERP).is_flat
-    assert venue.positions() == venue.open_orders(PERP) == ()
-    assert venue.order(PERP, "i-sl").status is OrderStatus.FILLED
-    assert venue.balance().free == venue.balance().total == Decimal("99989.5") - 500 - Decimal("10.25")
+    assert venue.positions() == resting(venue, PERP) == ()
+    assert venue.order(named("i-sl", PERP)).status is OrderStatus.FILLED
+    assert (
+        venue.balance(PERP).free == venue.balance(PERP).total == Decimal("99989.5") - 500 - Decimal("10.25")
+    )
     assert [one.trade_id for one in venue.fills(PERP, since=clock())] == ["4"]
 
 
@@ -249,17 +256,17 @@ def test_order_and_stop_are_taken_together_or_not_at_all(
     with pytest.raises(error):
         place(venue, clock, entry, stop)
     assert venue.position(PERP).is_flat
-    assert venue.open_orders(PERP) == ()
-    assert venue.balance().total == 100000
+    assert resting(venue, PERP) == ()
+    assert venue.balance(PERP).total == 100000
     for key in ("e", "s"):
         with pytest.raises(OrderNotFound):
-            venue.order(PERP, key)
+            venue.order(named(key, PERP))
     assert place(venue, clock, order("e", BUY, MARKET, "1")).venue_order_id == "1"
 
 
 def test_a_stop_is_attached_only_where_that_is_offered(ledger: SqlPaperLedger, clock: Clock) -> None:
     before = exchange(ledger, clock, protection=Protection.BEFORE)
-    assert before.capabilities.protection is Protection.BEFORE
+    assert before.capabilities(PERP).protection is Protection.BEFORE
     stop = order("s", SELL, STOP, "1", "41000", reduce_only=True)
     with pytest.raises(ValueError, match="ATTACHED"):
         place(before, clock, order("e", BUY, MARKET, "1"), stop)
@@ -291,7 +298,7 @@ def test_broken_rules_are_named(
     with pytest.raises(InvalidOrder, match=says):
         place(venue, clock, bad)
     with pytest.raises(OrderNotFound):
-        venue.order(PERP, "e")
+        venue.order(named("e", PERP))
 
 
 def test_minimum_and_maximum_quantity_are_named() -> None:
@@ -336,7 +343,7 @@ def test_an_order_of_another_symbol_is_not_found(
     price(ledger, clock, "42000")
     place(venue, clock, order("e", BUY, MARKET, "1"))
     with pytest.raises(OrderNotFound, match="no order e of BTC-USDT"):
-        venue.order(SPOT, "e")
+        venue.order(named("e", SPOT))
 
 
 def test_a_late_request_is_refused_and_nothing_is_done(
@@ -350,7 +357,7 @@ def test_a_late_request_is_refused_and_nothing_is_done(
     with pytest.raises(StaleRequest):
         venue.place(order("late", BUY, MARKET, "1"), signed_at=signed_at)
     with pytest.raises(OrderNotFound):
-        venue.order(PERP, "late")
+        venue.order(named("late", PERP))
     assert venue.position(PERP).quantity == 1
 
 
@@ -376,19 +383,19 @@ def test_cancel_is_idempotent(venue: PaperExchange, ledger: SqlPaperLedger, cloc
     place(venue, clock, mine)
     report = place(venue, clock, other)
     for _ in range(2):
-        venue.cancel(PERP, "a")
-        assert venue.open_orders(PERP) == (report,)
-    assert venue.order(PERP, "a").status is OrderStatus.CANCELED
-    venue.cancel(PERP, "unknown")
+        venue.cancel(named("a", PERP))
+        assert resting(venue, PERP) == (report,)
+    assert venue.order(named("a", PERP)).status is OrderStatus.CANCELED
+    venue.cancel(named("unknown", PERP))
     for _ in range(2):
         venue.cancel_report(report)
-        assert venue.open_orders(PERP) == ()
+        assert resting(venue, PERP) == ()
     kept = place(venue, clock, order("d", BUY, LIMIT, "1", "41000"))
     venue.cancel_report(report)
-    assert venue.open_orders(PERP) == (kept,)
+    assert resting(venue, PERP) == (kept,)
     place(venue, clock, order("c", BUY, MARKET, "1"))
-    venue.cancel(PERP, "c")
-    assert venue.order(PERP, "c").status is OrderStatus.FILLED
+    venue.cancel(named("c", PERP))
+    assert venue.order(named("c", PERP)).status is OrderStatus.FILLED
 
 
 def test_fills_are_told_from_a_time_on_oldest_first(
@@ -441,7 +448,7 @@ def test_leverage_divides_the_margin(venue: PaperExchange, ledger: SqlPaperLedge
     for _ in range(2):
         venue.set_leverage(PERP, Decimal(5))
     place(venue, clock, order("e", SELL, MARKET, "9"))
-    assert venue.balance() == Balance(currency=CURRENCY, total=Decimal(99775), free=Decimal(9775))
+    assert venue.balance(PERP) == Balance(currency=CURRENCY, total=Decimal(99775), free=Decimal(9775))
     with pytest.raises(InsufficientFunds, match="leverage 3 wants"):
         venue.set_leverage(PERP, Decimal(3))
     place(venue, clock, order("f", SELL, MARKET, "0.9"))
@@ -451,7 +458,7 @@ def test_a_leverage_below_one_is_one(venue: PaperExchange, ledger: SqlPaperLedge
     price(ledger, clock, "50000")
     venue.set_leverage(PERP, Decimal("0.5"))
     place(venue, clock, order("e", BUY, MARKET, "1"))
-    assert venue.balance().free == Decimal(99975) - 50000
+    assert venue.balance(PERP).free == Decimal(99975) - 50000
     with pytest.raises(ValueError, match="above zero"):
         venue.set_leverage(PERP, Decimal(0))
 
@@ -462,11 +469,11 @@ def test_resting_entries_hold_margin_and_give_it_back(
     price(ledger, clock, "50000")
     place(venue, clock, order("e", BUY, LIMIT, "2", "49000"))
     place(venue, clock, order("s", SELL, STOP, "2", "48000", reduce_only=True))
-    assert venue.balance() == Balance(currency=CURRENCY, total=Decimal(100000), free=Decimal(2000))
+    assert venue.balance(PERP) == Balance(currency=CURRENCY, total=Decimal(100000), free=Decimal(2000))
     with pytest.raises(InsufficientFunds):
         place(venue, clock, order("f", BUY, LIMIT, "1", "49000"))
-    venue.cancel(PERP, "e")
-    assert venue.balance().free == 100000
+    venue.cancel(named("e", PERP))
+    assert venue.balance(PERP).free == 100000
 
 
 def test_every_instrument_counts_for_free_collateral(
@@ -477,7 +484,7 @@ def test_every_instrument_counts_for_free_collateral(
     place(venue, clock, order("b", BUY, MARKET, "1"))
     place(venue, clock, order("e", SELL, MARKET, "10", symbol="ETH-USDT-PERP"))
     price(ledger, clock, "2100", "ETH-USDT-PERP")
-    balance = venue.balance()
+    balance = venue.balance(PERP)
     assert balance.total == 100000 - 25 - 10 - 1000
     assert balance.free == balance.total - 50000 - 21000
     assert [one.symbol for one in venue.positions()] == [PERP, "ETH-USDT-PERP"]
@@ -488,9 +495,9 @@ def test_free_is_never_told_below_zero(venue: PaperExchange, ledger: SqlPaperLed
     venue.set_leverage(PERP, Decimal(20))
     place(venue, clock, order("e", BUY, MARKET, "20"))
     price(ledger, clock, "40000")
-    assert venue.balance() == Balance(currency=CURRENCY, total=Decimal(-100500), free=Decimal(0))
+    assert venue.balance(PERP) == Balance(currency=CURRENCY, total=Decimal(-100500), free=Decimal(0))
     assert place(venue, clock, order("x", SELL, MARKET, "20", reduce_only=True)).status is OrderStatus.FILLED
-    assert venue.balance().total == -100500 - 20 * 40000 * FEES.taker
+    assert venue.balance(PERP).total == -100500 - 20 * 40000 * FEES.taker
 
 
 # Spot
@@ -512,7 +519,7 @@ def test_spot_has_no_leverage_and_no_short(
     place(venue, clock, order("x", SELL, MARKET, "1", symbol=SPOT, reduce_only=True))
     price(ledger, clock, "60000", SPOT)
     assert venue.position(SPOT).is_flat
-    assert venue.order(SPOT, "t").status is OrderStatus.EXPIRED
+    assert venue.order(named("t", SPOT)).status is OrderStatus.EXPIRED
 
 
 # Partial fills
@@ -529,9 +536,9 @@ def test_liquidity_cuts_what_one_act_trades(
     assert (entry.status, entry.filled_quantity) == (OrderStatus.CANCELED, Decimal("0.3"))
     limit = place(venue, clock, order("l", BUY, LIMIT, "0.4", "50000"))
     assert (limit.status, limit.filled_quantity) == (OrderStatus.PARTIALLY_FILLED, Decimal("0.3"))
-    venue.cancel(PERP, "l")
+    venue.cancel(named("l", PERP))
     price(ledger, clock, "48000")
-    left = venue.order(PERP, "s")
+    left = venue.order(named("s", PERP))
     assert (left.status, left.filled_quantity, left.reason) == (
         OrderStatus.PARTIALLY_FILLED,
         Decimal("0.3"),
@@ -542,7 +549,7 @@ def test_liquidity_cuts_what_one_act_trades(
     price(ledger, clock, "51000")
     assert venue.position(PERP).is_flat
     assert [one.price for one in venue.fills(PERP, since=clock())] == [48000]
-    assert venue.order(PERP, "s").filled_quantity == Decimal("0.6")
+    assert venue.order(named("s", PERP)).filled_quantity == Decimal("0.6")
 
 
 # The database
@@ -584,8 +591,8 @@ def test_a_restart_keeps_everything(database_url: str, clock: Clock) -> None:
 
     def everything(venue: PaperExchange) -> list[object]:
         since: datetime = clock() - timedelta(days=1)
-        reads = [venue.balance(), venue.positions(), venue.open_orders(PERP), venue.fills(PERP, since=since)]
-        return [*reads, venue.price(PERP), venue.order(PERP, "e"), venue.instrument("NEW-USDT")]
+        reads = [venue.balance(PERP), venue.positions(), resting(venue, PERP), venue.fills(PERP, since=since)]
+        return [*reads, venue.price(PERP), venue.order(named("e", PERP)), venue.instrument("NEW-USDT")]
 
     store, ledger, venue = open_venue()
     price(ledger, clock, "42000")

@@ -227,6 +227,7 @@ class Lane:
             instrument=PERP,
             keep=self.keep,
             halted=self.halted,
+            leaving=False,
         )
         self.check_actions(actions, position, trade, unsettled)
         for action in actions:

@@ -56,6 +56,7 @@ def ask(orders: Sequence[Order], quantity: Decimal | int | str, **changes: Any) 
         "instrument": PERP,
         "keep": (),
         "halted": False,
+        "leaving": False,
     }
     return list(protect(**asked | changes))
 

@@ -41,7 +41,8 @@ def sized(**changes: Any) -> Sizing:
         "max_notional": None,
         "instrument": PERP,
     }
-    return size(**{**asked, **changes})
+    asked |= changes
+    return size(**{"margin_price": asked["price"], **asked})
 
 
 def test_the_docstrings_tell_the_truth() -> None:
@@ -68,6 +69,11 @@ def test_leverage_cuts_with_room_for_fees() -> None:
     assert (cut.quantity, cut.cut_by) == (D("0.097"), "LEVERAGE")
     assert cut.notional == D(4850)
     assert cut.worst_loss == D("48.5")
+
+
+def test_a_market_that_ran_away_is_margined_where_it_is_now() -> None:
+    """0.97 × 10000 × 0.5 / 53000 = 0.0915…; at the alert's price 50000 it would be 0.097."""
+    assert sized(leverage=D("0.5"), margin_price=D(53000)).quantity == D("0.091")
 
 
 def test_max_notional_cuts() -> None:

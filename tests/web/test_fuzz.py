@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from desk.wiring import Desk
-from exchanges.paper import known_venues
+from exchanges import available
 from store.tables import alerts, intents
 from trading.alert import decode, parse
 from trading.errors import AlertInvalid
@@ -148,7 +148,7 @@ def fuzz(app: Flask, body: Any, caplog: pytest.LogCaptureFixture, examples: int)
             return
         meant = decode(raw)
         assert meant.passphrase == body.passphrase
-        alert = parse(meant, default_subaccount="main", exchanges=known_venues(), received_at=desk.clock())
+        alert = parse(meant, default_subaccount="main", exchanges=available(), received_at=desk.clock())
         if said["status"] == "duplicate":
             assert said["alert_id"] in stored
         else:

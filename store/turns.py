@@ -1,0 +1,39 @@
+"""The turn of an account: one entry at a time from the reading of its balance to the sending.
+
+Two lanes that size from the same free balance would spend it twice. A turn, a row of the table `state`,
+ends by itself, so that a dead process holds nobody up for long. It must never be taken for a lane's claim,
+which alone lets anything leave.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, delete, or_
+
+from store import tables
+from store._engine import insert
+
+_TURN = "TURN "
+
+
+def take(tx: Connection, *, venue: str, account: str, holder: str, now: datetime, lease: timedelta) -> bool:
+    """Whether the turn is the holder's now: it was free, over, or the holder's already."""
+    state = tables.state
+    row = insert(tx, state).values(key=_key(venue, account), value=holder, at=now + lease)
+    taken = row.on_conflict_do_update(
+        index_elements=[state.c.key],
+        set_={"value": row.excluded.value, "at": row.excluded.at},
+        where=or_(state.c.at <= now, state.c.value == holder),
+    )
+    return tx.execute(taken.returning(state.c.key)).first() is not None
+
+
+def give_back(tx: Connection, *, venue: str, account: str, holder: str) -> None:
+    """Frees the turn if it is still the holder's."""
+    state = tables.state.c
+    tx.execute(delete(tables.state).where(state.key == _key(venue, account), state.value == holder))
+
+
+def _key(venue: str, account: str) -> str:
+    return f"{_TURN}{venue} {account}"
