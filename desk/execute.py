@@ -479,7 +479,15 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
             return _when_proved(work, stop)
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
-    fence.send(work, plan.entry)
+    sent = fence.send(work, plan.entry)
+    if protection is Protection.AFTER and sent.filled_quantity:
+        # Every other question can wait until the stop is there.
+        reach = sent.filled_quantity if sent.status.is_final else sent.quantity
+        stop = replace(plan.stop, quantity=reach)
+        if stop.status is OrderStatus.INITIALIZED:
+            with work.store.write() as tx:
+                orders.resize(tx, work.claim, stop, now=work.clock())
+            fence.send(work, stop)
     return None
 
 
