@@ -149,7 +149,7 @@ class FtxExchange:
                 return errors.Throttled(NAME, endpoint, text, after=after)
         for error, mend, beginnings in _ERRORS:
             if text.startswith(beginnings):
-                return error(NAME, endpoint, f"{text}: {mend}" if mend else text)
+                return error(NAME, endpoint, f"{text.rstrip('.')}: {mend}" if mend else text)
         doubt = reply.status >= 500 or reply.status in (408, 429)
         return None if doubt else errors.Rejected(NAME, endpoint, text)
 

@@ -14,9 +14,11 @@ import pytest
 
 import exchanges
 from exchanges import Credentials
-from exchanges._http import Hosts, Reply, Request
+from exchanges._http import Hosts, Patience, Reply, Request
 from exchanges.ftx import BUDGETS, CAPABILITIES, FtxExchange
 from tests.conftest import Clock
+from tests.emulator import ftx as emulated
+from tests.emulator.server import Server
 from tests.exchanges.contract import FOLDER, KEY, NOW, SECRET, SIGNED, Fixture, HttpBench, ready
 from tests.exchanges.scripted import Seen
 from trading.errors import (
@@ -402,11 +404,94 @@ def test_a_clock_that_is_off_is_told(bench: HttpBench) -> None:
 
 @pytest.mark.parametrize("network", ["live", "testnet", "demo"])
 def test_without_a_url_of_the_user_s_own_there_is_no_venue(network: str) -> None:
-    def open_at(urls: dict[str, str]) -> exchanges.Exchange:
+    def opened(urls: dict[str, str]) -> exchanges.Exchange:
         credentials = Credentials(key=KEY, secret=SECRET)
         return exchanges.connect("FTX", credentials, network=network, hosts=Hosts(lambda: NOW), urls=urls)
 
     with pytest.raises(Denied, match="FTX_API_URL") as raised:
-        open_at({})
+        opened({})
     assert ("November 2022" in raised.value.reason) is (network == "live")
-    assert open_at({"FTX": "http://127.0.0.1:9"}).name == "FTX"
+    assert opened({"FTX": "http://127.0.0.1:9"}).name == "FTX"
+
+
+def test_what_the_venue_cannot_do_is_not_asked_for(bench: HttpBench) -> None:
+    ready(bench)
+    assert [bench.exchange.candles(BTC, interval, 5) for interval in ("M", "", "7X")] == [(), (), ()]
+    with pytest.raises(ValueError, match="ATTACHED"):
+        bench.exchange.place(ENTRY, signed_at=SIGNED, stop=SL)
+    assert not bench.sent
+
+
+# Against the emulated venue
+
+
+@pytest.fixture
+def server(clock: Clock) -> Iterator[Server]:
+    engine, dialect = emulated.build(clock)
+    with Server(dialect, engine) as made:
+        yield made
+
+
+def open_at(server: Server, clock: Clock) -> exchanges.Exchange:
+    hosts = Hosts(
+        clock,
+        patience=Patience(connect=5, silence=0.2, total=0.2, long=5),
+        pause=lambda seconds: clock.set(clock() + timedelta(seconds=seconds)),
+    )
+    credentials = Credentials(key=emulated.KEY, secret=emulated.SECRET)
+    found = exchanges.connect("FTX", credentials, network="live", hosts=hosts, urls={"FTX": server.url})
+    found.prepare(emulated.BTC, ours=(), leverage=Decimal(3))
+    return found
+
+
+@pytest.mark.parametrize("order", [ENTRY, SL], ids=lambda order: order.role.value)
+@pytest.mark.parametrize(("late", "taken"), [(1.999, True), (2.001, False)])
+def test_a_late_copy_is_taken_within_the_window_and_never_after(
+    server: Server, clock: Clock, order: Order, late: float, taken: bool
+) -> None:
+    exchange = open_at(server, clock)
+    order = replace(order, signed_at=exchange.time())
+    server.fault("late", (f"POST {STOPS if order.trigger_price else ORDERS}", 1))
+    with pytest.raises(Ambiguous):
+        exchange.place(order, signed_at=exchange.time())
+    server.settle()
+    clock.advance(late)
+    server.deliver_late()
+    clock.advance(CAPABILITIES.receive_window + CAPABILITIES.margin)
+    if taken:
+        assert exchange.order(order).client_order_id == order.client_order_id
+    else:
+        with pytest.raises(OrderNotFound):
+            exchange.order(order)
+
+
+def test_a_trade_from_entry_to_stop(server: Server, clock: Clock) -> None:
+    exchange = open_at(server, clock)
+
+    def put(order: Order, **more: Any) -> Order:
+        order = replace(order, signed_at=exchange.time(), **more)
+        clock.advance(0.5)
+        assert exchange.place(order, signed_at=order.signed_at or NOW).status is OrderStatus.ACCEPTED
+        return order
+
+    entry, stop = put(ENTRY), put(SL)
+    target = put(FIXTURE.order("target"), price=Decimal(61000))
+    moved = put(SL, client_order_id="d7c2a9-sl-2", trigger_price=Decimal(59500))
+    exchange.cancel(stop)
+    assert exchange.order(entry).status is OrderStatus.FILLED
+    clock.advance(1)
+    ours = (stop, target, moved)
+    names = {report.client_order_id for report in exchange.look(emulated.BTC, ours=ours).resting}
+    assert names - {stop.client_order_id} == {target.client_order_id, moved.client_order_id}
+    server.engine.move(emulated.BTC, Decimal(61000))
+    server.engine.move(emulated.BTC, Decimal(59500))
+    assert [exchange.order(order).filled_quantity for order in ours] == [
+        0,
+        Decimal("0.005"),
+        Decimal("0.005"),
+    ]
+    assert exchange.order(stop).status is OrderStatus.CANCELED
+    assert exchange.position(emulated.BTC).is_flat
+    assert len(exchange.fills(emulated.BTC, since=clock() - timedelta(minutes=1))) == 3
+    exchange.cancel_all(emulated.BTC)
+    assert not exchange.look(emulated.BTC, ours=ours).resting
