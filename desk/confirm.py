@@ -25,6 +25,7 @@ from trading.model import (
     Order,
     OrderReport,
     OrderStatus,
+    OrderType,
     Position,
     Role,
     plain,
@@ -222,7 +223,12 @@ def _new_fills(work: Work, state: LaneState, changed: Collection[Order], positio
 
 def _named(fills: Collection[Fill], mine: Collection[Order]) -> list[Fill]:
     """The fills with our id of their order, where the venue tells but its own."""
-    names = {order.venue_order_id: order.client_order_id for order in mine if order.venue_order_id}
+    # A stop that waits may be numbered apart from the orders that trade.
+    names = {
+        order.venue_order_id: order.client_order_id
+        for order in mine
+        if order.venue_order_id and (order.type is not OrderType.STOP or order.status.is_final)
+    }
     return [
         fill
         if fill.client_order_id is not None

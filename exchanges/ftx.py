@@ -378,7 +378,10 @@ class FtxExchange:
         filled, average = best.filled_quantity, best.average_price
         status = OrderStatus.FILLED if filled >= report.quantity else made.status
         reason = "" if status is OrderStatus.FILLED else made.reason
-        return replace(report, status=status, filled_quantity=filled, average_price=average, reason=reason)
+        # Its fills bear the number of the order that it became.
+        number = str(became) if status.is_final else report.venue_order_id
+        more: dict[str, Any] = {"filled_quantity": filled, "average_price": average, "reason": reason}
+        return replace(report, venue_order_id=number, status=status, **more)
 
 
 def _dated(body: Row, key: str, read: Callable[[Row], T]) -> dict[int, tuple[datetime, T]]:

@@ -19,7 +19,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 import app as door
-from desk.settings import load
+from desk.demo import shielded
+from desk.settings import ENV_FILE, load
 
 ROOT = Path(__file__).resolve().parents[2]
 PASSPHRASE = "canary-pässphrase-7f3a91"
@@ -101,7 +102,8 @@ class Server:
             self.port = int(probe.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = folder / f"server-{self.port}.log"
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        # A person's .env beside app.py says nothing here.
+        kept = shielded(ENV_FILE)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "gunicorn", "app:app"],
