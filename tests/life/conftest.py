@@ -1,0 +1,227 @@
+"""A desk that trades live at an emulated exchange: one process, real HTTP, a clock that the test turns."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import socket
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+
+from desk import report
+from desk.intake import Intake
+from desk.runner import Runner
+from desk.settings import load
+from desk.venues import Venues
+from exchanges import available
+from exchanges._http import Hosts, Patience
+from store import Store, journal, open_store
+from tests.emulator.engine import Account, Record
+from tests.emulator.server import Server
+from trading.model import OrderType, Route, Side
+
+PASSPHRASE = "correct-horse-battery"
+#: Short, so that a silent venue costs a test little; the desk's own clock does not move meanwhile.
+PATIENCE = Patience(connect=0.5, silence=0.12, total=0.3, long=1.0)
+REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Market:
+    """What is traded at a venue in these tests, as TradingView and the emulator spell it."""
+
+    ticker: str
+    symbol: str
+
+
+MARKETS = {
+    "BINANCE": Market("BTCUSDT.P", "BTC-USDT-PERP"),
+    "BYBIT": Market("BTCUSDT.P", "BTC-USDT-PERP"),
+    "FTX": Market("BTCPERP", "BTC-USD-PERP"),
+}
+
+
+class Transport(HTTPAdapter):
+    """Real connections, but for one request, which meets a port where nobody listens."""
+
+    def __init__(self, route: Callable[[str], str]) -> None:
+        super().__init__(max_retries=0, pool_maxsize=32)
+        self._route = route
+        self._counts: Counter[str] = Counter()
+        self.refuse: tuple[str, int] | None = None
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._closed = free.getsockname()[1]
+
+    def reset(self) -> None:
+        self._counts.clear()
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        parts = urlsplit(str(request.url))
+        name = f"{request.method} {self._route(parts.path)}"
+        self._counts[name] += 1
+        if self.refuse == (name, self._counts[name]):
+            self.refuse = None
+            request.url = parts._replace(netloc=f"127.0.0.1:{self._closed}").geturl()
+        return super().send(request, *args, **kwargs)
+
+
+class Life:
+    """One desk and one venue; `send` an alert, let it `settle`, look at what the venue has."""
+
+    def __init__(self, name: str, server: Server, store: Store, clock: Any, **environ: str) -> None:
+        self.name, self.server, self.store, self.clock = name, server, store, clock
+        self.engine = server.engine
+        self.market = MARKETS[name]
+        key = f"emulator-key-{name.lower()}"
+        found = self.engine.account(key)
+        assert found is not None
+        self.account: Account = found
+        self.settings = load(
+            {
+                "WEBHOOK_PASSPHRASE": PASSPHRASE,
+                "LIVE_TRADING": "1",
+                "API_KEY_MAIN": key,
+                "API_SECRET_MAIN": f"emulator-secret-{name.lower()}",
+                "RISK_MAIN": "1",
+                "LEVERAGE_MAIN": "3",
+                f"{name}_API_URL": server.url,
+                **environ,
+            }
+        )
+        self.transport = Transport(server.dialect.route)
+        self.intake = Intake(store, self.settings, clock, lambda: None, exchanges=available())
+        self._count = 0
+        self.start()
+
+    def start(self) -> None:
+        """A new process: nothing is known but what the database holds."""
+        hosts = Hosts(
+            self.clock, patience=PATIENCE, transport=lambda: self.transport, pause=self.clock.advance
+        )
+        self.venues = Venues(self.store, self.settings, self.clock, hosts=hosts)
+        self.runner = Runner(self.store, self.settings, self.clock, venues=self.venues)
+
+    def die(self) -> None:
+        """What kill -9 leaves: claims that the next runner frees."""
+        with self.store.write() as tx:
+            journal.release_owners(tx, owners=journal.owners(tx))
+        self.start()
+
+    def settle(self) -> None:
+        for _ in range(200):
+            if not self.runner.step():
+                return
+        raise AssertionError("the lane is never at rest")
+
+    def wait(self, seconds: float, *, step: float = 1.0) -> None:
+        passed = 0.0
+        while passed < seconds:
+            self.clock.advance(step)
+            passed += step
+            self.settle()
+
+    def store_only(self, message: str, **fields: str) -> str:
+        self._count += 1
+        body = {
+            "passphrase": PASSPHRASE,
+            "ticker": self.market.ticker,
+            "exchange": self.name,
+            "message": message,
+            "id": f"n{self._count}",
+            **fields,
+        }
+        answer = self.intake.receive(json.dumps(body).encode(), route=Route.ORDER, address="127.0.0.1")
+        assert answer.code == 202, answer
+        return str(answer.body["alert_id"])
+
+    def send(self, message: str, **fields: str) -> str:
+        alert_id = self.store_only(message, **fields)
+        self.settle()
+        return alert_id
+
+    def price(self, *path: str) -> None:
+        """The market moves, and the desk has its next look."""
+        self.engine.move(self.market.symbol, *(Decimal(each) for each in path))
+        self.wait(3)
+
+    def alert(self, alert_id: str) -> dict[str, Any]:
+        found = report.alert(self.store, alert_id)
+        assert found is not None
+        return found
+
+    def status(self, alert_id: str) -> str:
+        return str(self.alert(alert_id)["status"])
+
+    @property
+    def position(self) -> Decimal:
+        return self.account.position(self.market.symbol).quantity
+
+    @property
+    def resting(self) -> list[Record]:
+        """All that rests; an attached stop is among it."""
+        return self.account.orders(self.market.symbol, open=True)
+
+    def stops(self) -> list[Record]:
+        return [order for order in self.resting if order.conditional]
+
+    def targets(self) -> list[Record]:
+        return [order for order in self.resting if not order.conditional and order.reduce_only]
+
+    def entered(self, alert_id: str) -> Decimal:
+        """What the venue's own record says was filled under the id of an alert's entry."""
+        made = [r for r in self.account.records.values() if (r.client_id or "").startswith(f"{alert_id}-e")]
+        return sum((record.filled for record in made), Decimal(0))
+
+    def check(self) -> None:
+        """What must hold whenever the desk is at rest: the stop covers, nothing rests on nothing."""
+        position, resting = self.position, self.resting
+        if not position:
+            assert resting == [], f"orders rest on no position: {resting}"
+            return
+        side = Side.SELL if position > 0 else Side.BUY
+        stops = [order for order in self.stops() if order.side is side and order.type is OrderType.MARKET]
+        assert len(stops) == 1, f"not one stop: {self.stops()}"
+        assert stops[0].attached or stops[0].remaining >= abs(position), "the stop does not cover"
+        targets = sum((order.remaining for order in self.targets()), Decimal(0))
+        assert targets <= abs(position), "targets for more than there is"
+
+
+@pytest.fixture
+def lives(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, clock: Any
+) -> Iterator[Callable[..., Life]]:
+    """As many lives as a test wants, one at a time, each with a venue and a database of its own."""
+    opened: list[tuple[Store, Server]] = []
+
+    def close() -> None:
+        for store, server in opened:
+            store.close()
+            server.close()
+            assert not server.failures, server.failures
+        opened.clear()
+
+    def make(name: str, **environ: str) -> Life:
+        close()
+        engine, dialect = importlib.import_module(f"tests.emulator.{name.lower()}").build(clock)
+        engine.move(MARKETS[name].symbol, Decimal(42000))
+        server = Server(dialect, engine)
+        server.__enter__()
+        path = tmp_path_factory.mktemp("life") / "desk.db"
+        shutil.copyfile(sqlite_template, path)
+        store = open_store(f"sqlite:///{path}")
+        opened.append((store, server))
+        return Life(name, server, store, clock, **environ)
+
+    yield make
+    close()
