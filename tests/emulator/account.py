@@ -161,6 +161,24 @@ class Account(Ledger):
             self._apply(record.symbol, met, budget)
             return record
 
+    def amend_stop(self, order_id: int, stop: Decimal | None) -> Record:
+        """Changes the stop that an open order will bring with its first fill; None takes it away.
+
+        Refusal NOT_FOUND, ENDED, TICK, STOP_SIDE, PARAMETER (it reduces, or has brought its stop already).
+        """
+        record = self.records.get(order_id)
+        if record is None:
+            raise Refusal(Kind.NOT_FOUND)
+        with self._act(record.symbol):
+            if not record.is_open:
+                raise Refusal(Kind.ENDED)
+            checks.attached_stop(self, replace(record, attached_stop=stop))
+            self._bringing = [entry for entry in self._bringing if entry is not record]
+            record.attached_stop, record.updated_at = stop, self.engine.now()
+            if stop is not None:
+                self._bringing.append(record)
+            return record
+
     def cancel_all(
         self, symbol: str | None = None, *, regular: bool = True, conditional: bool = True
     ) -> list[Record]:

@@ -32,8 +32,19 @@ def new_order(account: Account, record: Record, unique: Unique) -> None:
     if record.conditional:
         _conditional(account, record, last)
     if record.attached_stop is not None:
-        better = min if record.side is Side.BUY else max
-        stop_side(record.side.opposite, record.attached_stop, better(record.price or last, last))
+        _brought(record, last)
+
+
+def attached_stop(account: Account, record: Record) -> None:
+    """Raises Refusal for a stop that a new order could not bring either."""
+    if record.filled:
+        raise Refusal(Kind.PARAMETER, "an order that filled has brought its stop")
+    if record.attached_stop is None:
+        return
+    if record.conditional or record.reduce_only:
+        raise Refusal(Kind.PARAMETER, "only an order that opens can bring a stop")
+    price(account.engine.listing(record.symbol).instrument, record.attached_stop)
+    _brought(record, account.engine.price(record.symbol))
 
 
 def amended(account: Account, record: Record) -> None:
@@ -85,6 +96,12 @@ def _parameters(record: Record) -> None:
         raise Refusal(Kind.PARAMETER, "what closes the position is conditional and has no quantity")
     if record.attached_stop is not None and (record.conditional or record.reduce_only):
         raise Refusal(Kind.PARAMETER, "only an order that opens can bring a stop")
+
+
+def _brought(record: Record, last: Decimal) -> None:
+    better = min if record.side is Side.BUY else max
+    assert record.attached_stop is not None
+    stop_side(record.side.opposite, record.attached_stop, better(record.price or last, last))
 
 
 def _taken(account: Account, record: Record, unique: Unique) -> bool:
