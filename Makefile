@@ -18,12 +18,12 @@ run: install ## the server on 127.0.0.1:$PORT, with its runner (8000 unless set)
 	@$(PYTHON) -m desk.up
 
 test: install ## the test suite, and the coverage that it must reach
-	$(PYTHON) -m pytest -n 2 -m "not slow and not live" --cov --cov-report=
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "not slow and not live" --cov --cov-report=
 	$(PYTHON) -m coverage report --fail-under=100 --include="$(MONEY)"
 	$(PYTHON) -m coverage report --fail-under=90
 
 slow: install ## the slow tests, which `make test` leaves out
-	$(PYTHON) -m pytest -n 2 -m "slow and not live"
+	$(PYTHON) -m pytest -n 2 --dist worksteal -m "slow and not live"
 
 demo: install ## alertmodel.txt against a paper venue of its own, told line by line
 	@$(PYTHON) -m desk.demo

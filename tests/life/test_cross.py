@@ -76,12 +76,11 @@ def play(life: Any, scenario: str, fault: str, key: Key) -> str:
 @pytest.mark.parametrize("scenario", SCENARIOS)
 @pytest.mark.parametrize("venue", VENUES)
 def test_a_sample_of_the_cross(lives: Lives, venue: str, scenario: str) -> None:
-    """Each order of the scenario and its first read, each with the faults that leave the most doubt."""
+    """The scenario's first order and its first read, with the faults that leave the most doubt."""
     keys = requests_of(lives(venue), scenario)
-    chosen = [key for key in keys if not key[0].startswith("GET")][:2] + keys[:1]
-    for key in chosen:
-        for fault in ("late", "lost_after", "error_before"):
-            play(lives(venue), scenario, fault, key)
+    order = next(key for key in keys if "rder" in key[0] and not key[0].startswith("GET"))
+    for fault, key in (("late", order), ("lost_after", order), ("silent_before", keys[0])):
+        play(lives(venue), scenario, fault, key)
 
 
 @pytest.mark.slow
