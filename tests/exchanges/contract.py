@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
@@ -24,7 +25,7 @@ from urllib.parse import parse_qsl
 import exchanges
 from exchanges import Credentials, Exchange
 from exchanges._http import Hosts, Patience
-from tests.exchanges.scripted import PATIENCE, Answer, Scripted, Seen
+from tests.exchanges.scripted import CALM, PATIENCE, Answer, Scripted, Seen
 from trading.model import Order, OrderReport, OrderStatus, OrderType, Role, Side
 
 FOLDER = Path(__file__).resolve().parents[1] / "venues"
@@ -34,8 +35,9 @@ SIGNED = NOW + timedelta(milliseconds=123)
 KEY, SECRET = "contractKey00000000000000000001", "contractSecret000000000000000002"
 LEVERAGE = Decimal(5)
 SINCE = datetime(2025, 12, 31, tzinfo=UTC)
-#: An answer that is there comes at once; one that is not is not waited for for long.
-CALM = Patience(connect=PATIENCE, silence=2 * PATIENCE, total=2 * PATIENCE, long=2 * PATIENCE)
+#: Seconds within which requests that go out side by side are all there.
+TOGETHER = 5.0
+#: Where no answer comes.
 SHORT = Patience(connect=PATIENCE, silence=0.5, total=0.5, long=0.5)
 
 #: What the suite places, by act; `entry_with_stop` is `entry_market` and `stop` in one.
@@ -161,8 +163,10 @@ class Bench(Protocol):
     """One account at one venue, in a state that a test asks for."""
 
     fixture: Fixture
-    exchange: Exchange
     clock: Clock
+
+    @property
+    def exchange(self) -> Exchange: ...
 
     def state(self, name: str) -> None:
         """Makes the venue so, from the next call on."""
@@ -226,7 +230,7 @@ def resting(bench: Bench) -> dict[str | None, OrderReport]:
 class HttpBench:
     """A venue over HTTP: the scripted server replays the fixture and checks every signature."""
 
-    def __init__(self, fixture: Fixture, clock: Clock, patience: Patience = CALM) -> None:
+    def __init__(self, fixture: Fixture, clock: Clock) -> None:
         self.fixture, self.clock = fixture, clock
         clock.set(NOW)
         self.complaints: list[str] = []
@@ -236,13 +240,17 @@ class HttpBench:
         self._first = 0
         self._gate: threading.Barrier | None = None
         self.server = Scripted(self._script, keep_alive=False)
-        hosts = Hosts(clock, patience=patience, pause=lambda seconds: _advance(clock, seconds))
-        self.exchange = exchanges.connect(
-            fixture.name,
+        self._hosts = Hosts(clock, patience=CALM, pause=lambda seconds: _advance(clock, seconds))
+
+    @cached_property
+    def exchange(self) -> Exchange:
+        """The account, opened when it is first asked for."""
+        return exchanges.connect(
+            self.fixture.name,
             Credentials(key=KEY, secret=SECRET),
-            network=fixture["network"],
-            hosts=hosts,
-            urls=dict.fromkeys(fixture["urls"], self.server.url),
+            network=self.fixture["network"],
+            hosts=self._hosts,
+            urls=dict.fromkeys(self.fixture["urls"], self.server.url),
         )
 
     def state(self, name: str) -> None:
@@ -280,6 +288,9 @@ class HttpBench:
         if kind.startswith("refused"):
             self.server.refuse()
             return
+        if kind == "silent":
+            for host in self._hosts._hosts.values():
+                host.patience = SHORT
         self.arrange(self.fixture["acts"][act])
         body = self._find(self._first_request(act)).answer.body
         answer = {
@@ -300,7 +311,7 @@ class HttpBench:
     @contextmanager
     def together(self, act: str) -> Iterator[None]:
         """Lets no request through before all of the act's are there."""
-        self._gate = threading.Barrier(len(self.fixture["acts"][act]["requests"]), timeout=PATIENCE / 4)
+        self._gate = threading.Barrier(len(self.fixture["acts"][act]["requests"]), timeout=TOGETHER)
         try:
             yield
         finally:
@@ -411,7 +422,7 @@ def _parameters(seen: Seen) -> dict[str, Any]:
     found: dict[str, Any] = dict(parse_qsl(seen.query, keep_blank_values=True))
     text = seen.body.decode()
     if text.startswith("{"):
-        return found | json.loads(text, parse_float=Number)
+        return found | dict(json.loads(text, parse_float=Number))
     return found | dict(parse_qsl(text, keep_blank_values=True))
 
 

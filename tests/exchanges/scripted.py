@@ -12,8 +12,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from exchanges._http import Patience
+
 #: Longer than this no test waits for what is to happen.
 PATIENCE = 20.0
+#: For a client whose answers all come: it outlasts whatever a busy machine takes.
+CALM = Patience(connect=PATIENCE, silence=2 * PATIENCE, total=2 * PATIENCE, long=2 * PATIENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +137,7 @@ class Scripted:
                 connection=connection,
                 method=handler.command,
                 target=handler.path,
-                headers=handler.headers,
+                headers=handler.headers,  # type: ignore[arg-type]  # a mapping that knows no case
                 body=body,
             )
             self.seen.append(seen)

@@ -16,14 +16,11 @@ from typing import Any
 import pytest
 
 from exchanges import Finding, Look, Terms
-from exchanges._http import Patience
 from tests.exchanges.contract import (
-    CALM,
     KEY,
     NOW,
     ORDERS,
     SECRET,
-    SHORT,
     Fixture,
     HttpBench,
     perform,
@@ -111,7 +108,6 @@ class Case:
 
     name: str
     run: Callable[[AnyBench], None]
-    patience: Patience = CALM
 
 
 def cases(fixture: Fixture) -> Iterator[Case]:
@@ -163,8 +159,7 @@ def _all(fixture: Fixture) -> Iterator[Case]:
         yield Case(f"refusals:{row['kind']}:{number}", partial(refused, row=row))
     for fault in FAULTS:
         for act in ("price",) if fault == "refused_read" else ("entry_market", "stop"):
-            patience = SHORT if fault == "silent" else CALM
-            yield Case(f"faults:{fault}:{act}", partial(failed, fault=fault, act=act), patience)
+            yield Case(f"faults:{fault}:{act}", partial(failed, fault=fault, act=act))
     yield Case("faults:echo", partial(failed, fault="echo", act="entry_market"))
 
 
@@ -306,6 +301,7 @@ def position(bench: AnyBench, state: str, quantity: Decimal) -> None:
 
 
 def positions(bench: AnyBench) -> None:
+    bench.state("flat")
     assert tuple(bench.exchange.positions()) == ()
     bench.state("long")
     (held,) = bench.exchange.positions()
@@ -329,7 +325,7 @@ def look(bench: AnyBench) -> None:
         OrderType.LIMIT,
         OrderStatus.ACCEPTED,
     )
-    assert (stranger.quantity, stranger.price) == (Decimal("0.002"), 50000)
+    assert (stranger.quantity, stranger.price) == (Decimal("0.002"), Decimal(50000))
     assert not stranger.reduce_only
     assert len({report.venue_order_id for report in found.resting} - {""}) == 3
 

@@ -234,7 +234,7 @@ def test_a_stop_that_was_tried_again_is_filled_by_its_own_count(bench: HttpBench
     report = ask(bench, ended, answer(f"GET {ORDERS}/5", part))
     assert (report.status, report.filled_quantity) == (OrderStatus.FILLED, Decimal("0.01"))
     assert (report.average_price, report.reason) == (57950, "")
-    assert report.venue_order_id == "1"
+    assert report.venue_order_id == "5"
 
 
 @pytest.mark.parametrize(

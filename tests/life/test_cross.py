@@ -49,6 +49,9 @@ def play(life: Any, scenario: str, fault: str, key: Key) -> str:
     life.wait(4, step=0.5)
     life.server.deliver_late()
     life.wait(24, step=2)
+    if fault == Fault.BANNED:
+        # One venue asks to be left alone for ten minutes.
+        life.wait(640, step=20)
     life.server.settle()
     status = life.status(alert_id)
     where = f"{life.name} {scenario}: {fault} at {key}\n{life.alert(alert_id)}\n{life.server.story()}"
