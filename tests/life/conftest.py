@@ -104,10 +104,10 @@ class Life:
         self._count = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self, patience: Patience = PATIENCE) -> None:
         """A new process: nothing is known but what the database holds."""
         hosts = Hosts(
-            self.clock, patience=PATIENCE, transport=lambda: self.transport, pause=self.clock.advance
+            self.clock, patience=patience, transport=lambda: self.transport, pause=self.clock.advance
         )
         self.venues = Venues(self.store, self.settings, self.clock, hosts=hosts)
         self.runner = Runner(self.store, self.settings, self.clock, venues=self.venues)

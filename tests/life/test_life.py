@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from exchanges._http import Patience
 from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
 from trading.model import OrderType, Side
 
@@ -188,7 +189,9 @@ def test_a_new_entry_reverses_what_is_open(lives: Lives, venue: str) -> None:
 @pytest.mark.parametrize("venue", VENUES)
 def test_an_entry_costs_one_round_trip_and_two_with_nothing_known(lives: Lives, venue: str) -> None:
     life = lives(venue)
-    life.server.hold(0.05)
+    # Long enough that what is sent together overlaps on a busy machine, too.
+    life.start(Patience())
+    life.server.hold(0.3)
 
     def trips() -> int:
         """Round trips before the entry order's own."""
