@@ -8,8 +8,7 @@ doubt or open, and never take a stop away before its successor is proved.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -18,9 +17,10 @@ from desk import fence
 from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
 from desk.stages import mark
+from desk.turn import turn
 from desk.work import Later, Work
 from exchanges import Look, Terms
-from store import journal, orders, turns
+from store import journal, orders
 from store.journal import Intent
 from trading import ladder, pnl, rounding, sizing
 from trading.errors import Denied, InsufficientFunds, InvalidOrder
@@ -50,8 +50,6 @@ log = logging.getLogger(__name__)
 _ROUNDS = 20
 #: An answer that is about to come.
 _SOON = timedelta(milliseconds=250)
-#: How long an account's turn lasts if nobody gives it back.
-_TURN = timedelta(seconds=10)
 #: Refused closes after which a person must act.
 CLOSE_ATTEMPTS = 5
 
@@ -214,7 +212,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
     if made:
         early = flatten(work, intent, end_trade=False)
         return early or _send_entry(work, _planned(work, intent))
-    with _turn(work) as is_mine:
+    with turn(work) as is_mine:
         if not is_mine:
             return Later(work.clock() + _SOON)
         # Others of the account may have entered since.
@@ -251,25 +249,6 @@ def _seems_flat(work: Work) -> bool:
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
     return state.trade is None and not state.unsettled and not state.ledger.quantity
-
-
-@contextmanager
-def _turn(work: Work) -> Iterator[bool]:
-    """The account's turn to size and send an entry; False if another lane has it."""
-    lane = work.lane
-    turn = {
-        "venue": lane.venue,
-        "account": lane.account,
-        "holder": f"{work.claim.owner} {lane.symbol} {work.claim.token}",
-    }
-    with work.store.write() as tx:
-        mine = turns.take(tx, **turn, now=work.clock(), lease=_TURN)
-    try:
-        yield mine
-    finally:
-        if mine:
-            with work.store.write() as tx:
-                turns.give_back(tx, **turn)
 
 
 def _again(work: Work, intent: Intent) -> Later | Ended | None:

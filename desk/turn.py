@@ -1,0 +1,35 @@
+"""An account's turn to size and send an entry: one of its lanes at a time.
+
+It must never be waited for here: the lane that does not get it comes back later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from desk.work import Work
+from store import turns
+
+#: How long a turn lasts if nobody gives it back.
+LEASE = timedelta(seconds=10)
+
+
+@contextmanager
+def turn(work: Work) -> Iterator[bool]:
+    """The account's turn to size and send an entry; False if another lane has it."""
+    lane = work.lane
+    whose = {
+        "venue": lane.venue,
+        "account": lane.account,
+        "holder": f"{work.claim.owner} {lane.symbol} {work.claim.token}",
+    }
+    with work.store.write() as tx:
+        mine = turns.take(tx, **whose, now=work.clock(), lease=LEASE)
+    try:
+        yield mine
+    finally:
+        if mine:
+            with work.store.write() as tx:
+                turns.give_back(tx, **whose)
