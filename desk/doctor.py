@@ -1,186 +1,396 @@
-"""`python -m desk.doctor`: what would stop a trade, and what to do about it; exit status 1 if anything would.
+"""`python -m desk.doctor`: settings, database, and each account at its venue, a line a finding with its mend.
 
-Settings, database, and each account at its venue: keys, rights, clock, position mode, leverage and the
-smallest order against RISK. Only reads, sends no order, and never shows a secret.
+Asks and tells. It must never change an account, leave anything in the database, let one check that fails
+keep another from being made, or show a secret.
 """
 
 from __future__ import annotations
 
+import argparse
+import logging
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
 
-from desk.settings import Account, Settings, from_environment
-from desk.venues import live
-from desk.wiring import utc_now
+from desk.settings import ENV_FILE, Account, Settings, environment, load
+from desk.venues import PAPER, live
 from exchanges import Exchange, Finding, available
+from exchanges._catalogue import Catalogue
 from exchanges._http import Hosts
-from store import Store, open_store, views
-from store.schema import SchemaState, check
-from trading import sizing
-from trading.errors import Denied, SettingsError, StoreUnavailable, VenueError
-from trading.model import plain
+from store import Store, _engine, open_store, schema, switches, views
+from store.schema import SchemaState
+from trading import errors, sizing
+from trading.alert import account_of
+from trading.errors import DeskError, SettingsError, VenueError
+from trading.model import AccountRules, ApprovalMode, Instrument, plain
+from trading.rounding import ceil_to
+from trading.symbols import symbol_of
 
-#: The distance to the stop with which the smallest order is judged, as a share of the price.
-_DISTANCE = Decimal("0.01")
-_SOME = ("BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD-PERP", "ETH-USD-PERP")
-_SCHEMA = {
-    SchemaState.EMPTY: Finding(fatal=False, text="the database is empty", mend="the first start makes it"),
-    SchemaState.CURRENT: Finding(fatal=False, text="the database answers and is up to date"),
-    SchemaState.NEWER: Finding(
-        fatal=True, text="the database belongs to a newer release", mend="install that release"
-    ),
-}
-_OLD = Finding(fatal=True, text="the database is not up to date", mend="run `python -m desk.migrate`")
+MIGRATE = "run `python -m desk.migrate`"
 
-
-def examine(
-    settings: Settings, clock: Callable[[], datetime] = utc_now, hosts: Hosts | None = None
-) -> Iterator[tuple[str, Finding]]:
-    """Every finding with what it is about; what fails is a finding too, and the rest goes on."""
-    for text in settings.warnings:
-        yield "settings", Finding(fatal=False, text=text, mend="change it, and the alerts that carry it")
-    store = open_store(settings.database_url)
-    try:
-        yield "database", _database(store)
-        if not settings.accounts:
-            text = "no account is set: every entry is refused"
-            yield "accounts", Finding(fatal=True, text=text, mend="set RISK_NAME and LEVERAGE_NAME")
-        for name, account in settings.accounts.items():
-            for finding in _account(name, account, settings, store, hosts or Hosts(clock)):
-                yield f"account {name}", finding
-    finally:
-        store.close()
+#: What stands in for a variable that is wrong and cannot be done without, to see what else is wrong.
+_STAND_INS = {"WEBHOOK_PASSPHRASE": "-" * 20, "DATABASE_URL": "postgresql://nowhere/nothing"}
+#: Where a reason goes over into its mend.
+_TURN = re.compile(r"[:;] (?=(?:set|use|choose|name|run|take) )")
+#: An adapter does not know the account's name.
+_NAMELESS = re.compile(r"\b(API_KEY|API_SECRET|RISK|LEVERAGE|NETWORK)(?:_…|\b)")
+#: Looked at where LIMITS names no symbols, as far as the venue lists them.
+_USUAL = ("BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD-PERP", "ETH-USD-PERP")
+#: More is worth a look where the venue's list tells no maximum; no greater risk is proposed.
+_COMMON_LEVERAGE, _WISE_RISK = Decimal(20), Decimal(5)
 
 
-def _database(store: Store) -> Finding:
-    try:
-        return _SCHEMA.get(check(store), _OLD)
-    except StoreUnavailable as error:
-        return Finding(fatal=True, text=f"the database does not answer: {error}", mend="see DATABASE_URL")
+class _TakenBack(Exception):
+    """Ends a transaction that was a trial."""
 
 
-def _account(
-    name: str, account: Account, settings: Settings, store: Store, hosts: Hosts
-) -> Iterator[Finding]:
-    rules = account.rules
-    unset = [
-        f"{what}_{name}"
-        for what, value in (("RISK", rules.risk), ("LEVERAGE", rules.leverage))
-        if value is None
-    ]
-    if unset:
-        yield Finding(fatal=True, text="it may not enter", mend=f"set {' and '.join(unset)}")
-    if not settings.live_trading:
-        yield Finding(
-            fatal=False,
-            text="it trades on paper",
-            mend="" if account.api_key is None else "LIVE_TRADING=1 sends its orders",
-        )
-    if account.api_key is None:
-        if settings.live_trading:
-            yield Finding(
-                fatal=True, text="it has no credentials", mend=f"set API_KEY_{name} and API_SECRET_{name}"
-            )
-        return
-    if rules.exchange is None:
-        text = f"EXCHANGE_{name} is not set: its keys cannot be checked"
-        yield Finding(
-            fatal=False, text=text, mend=f"set it to one of {', '.join(sorted(available() - {'PAPER'}))}"
-        )
-        return
-    # What is wrong at a venue stops no trade while all of it is on paper.
-    for finding in _venue(name, account, settings, store, hosts):
-        yield replace(finding, fatal=finding.fatal and settings.live_trading)
+def main(
+    arguments: Sequence[str] | None = None,
+    *,
+    env_file: Path = ENV_FILE,
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> int:
+    """Exit status 0 when nothing would stop a trade, else 1; 2 for a wrong command line."""
+    what = "Checks settings, database and accounts, and says what to do about each finding."
+    argparse.ArgumentParser(prog="python -m desk.doctor", description=what).parse_args(arguments)
+    # What adapters log on their way, the findings say; without a handler it would go to the terminal.
+    logging.basicConfig(handlers=[logging.NullHandler()])
+    settings, found = _settings(env_file)
+    secrets = () if settings is None else sorted(settings.secrets, key=len, reverse=True)
+    count = _print("Settings", found, secrets)
+    if settings is not None:
+        refused = {each.text.partition(":")[0] for each in found if each.fatal}
+        for title, findings in Doctor(settings, refused, clock).groups():
+            count += _print(title, findings, secrets)
+    if count:
+        print(f"\n{count} error{'s' * (count > 1)}: mend what is marked so, then run this again")
+        return 1
+    print("\nNothing found that would stop a trade")
+    return 0
 
 
-def _venue(name: str, account: Account, settings: Settings, store: Store, hosts: Hosts) -> Iterator[Finding]:
-    venue = account.rules.exchange or ""
-    if venue == "PAPER":
-        return
-    try:
-        exchange = live(venue, name, settings, hosts, _spelling(store, name))
-        yield from exchange.check()
-    except Denied as denied:
-        yield Finding(fatal=True, text=denied.reason)
-        return
-    except VenueError as error:
-        mend = "check the network, the key and the venue's status page, then run this again"
-        yield Finding(fatal=True, text=str(error), mend=mend)
-        return
-    symbols = [each for each in account.rules.limits.symbols or () if "-" in each]
-    yield from _smallest(exchange, account, symbols or _SOME)
+def _print(title: str, findings: Iterable[Finding], secrets: Iterable[str]) -> int:
+    """How many of them are errors."""
+    print(title, flush=True)
+    count = 0
+    for each in findings:
+        count += each.fatal
+        mark = "error" if each.fatal else "warn" if each.mend else "ok"
+        print(f"  {mark:5}  {_clean(each.text, secrets)}", flush=True)
+        if each.mend:
+            print(f"         {_clean(each.mend, secrets)}", flush=True)
+    return count
 
 
-def _smallest(exchange: Exchange, account: Account, symbols: Iterable[str]) -> Iterator[Finding]:
-    """Whether the risk is enough for the venue's smallest order, and the leverage within its bounds."""
-    risk, leverage = account.rules.risk, account.rules.leverage
-    if risk is None or leverage is None:
-        return
-    for symbol in symbols:
-        try:
-            instrument, price = exchange.instrument(symbol), exchange.price(symbol)
-            sized = sizing.size(
-                free_collateral=exchange.balance(symbol).free,
-                risk=risk,
-                leverage=leverage,
-                price=price,
-                margin_price=price,
-                stop=price * (1 - _DISTANCE),
-                fixed_quantity=None,
-                max_notional=account.rules.limits.max_notional,
-                instrument=instrument,
-            )
-        except Denied as denied:
-            yield Finding(fatal=True, text=f"with a stop 1 % away: {denied.reason}")
-        except VenueError:
-            # Not every venue lists every one of these.
-            continue
-        else:
-            text = f"{symbol}: a stop 1 % away gives {plain(sized.quantity)} {instrument.base}"
-            yield Finding(
-                fatal=False, text=f"{text}, notional {plain(sized.notional.quantize(Decimal('0.01')))}"
-            )
-
-
-def _spelling(store: Store, account: str) -> str:
-    try:
-        with store.read() as tx:
-            return views.subaccount(tx, account) or ""
-    except StoreUnavailable:
-        return ""
-
-
-def told(found: Iterable[tuple[str, Finding]], secrets: Iterable[str] = ()) -> tuple[str, bool]:
-    """The findings as text, and whether one of them would stop a trade."""
-    lines, about, fatal, hidden = [], "", False, tuple(secrets)
-    for group, finding in found:
-        if group != about:
-            lines.append(f"{group}:")
-            about = group
-        mark = "error" if finding.fatal else "warn " if finding.mend else "ok   "
-        lines.append(f"  {mark}  {finding.text}")
-        if finding.mend:
-            lines.append(f"         -> {finding.mend}")
-        fatal = fatal or finding.fatal
-    lines.append("something would stop a trade" if fatal else "nothing would stop a trade")
-    text = "\n".join(lines)
-    for secret in hidden:
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    """One line without a secret, and without what a stranger may say to a terminal."""
+    for secret in secrets:
         text = text.replace(secret, "***")
-    return text, fatal
+    return "".join(each if each.isprintable() else " " for each in text)
 
 
-def main() -> int:
-    """Exit status 1 if anything would stop a trade."""
+def _told(text: str, mend: str = "") -> Finding:
+    return Finding(fatal=False, text=text, mend=mend)
+
+
+def _error(text: str, mend: str) -> Finding:
+    return Finding(fatal=True, text=text, mend=mend)
+
+
+def _settings(env_file: Path) -> tuple[Settings | None, list[Finding]]:
+    """The settings as far as they are good, and what is wrong with the rest."""
+    found: list[Finding] = []
     try:
-        settings = from_environment()
-        text, fatal = told(examine(settings), settings.secrets)
+        given = environment(env_file)
     except SettingsError as error:
-        text, fatal = f"settings:\n  error  {error}\nsomething would stop a trade", True
-    print(text)
-    return int(fatal)
+        found.append(_error(str(error), "save it as UTF-8, readable for this user"))
+        given = dict(os.environ)
+    settings, wrong = _loaded(given)
+    for each in wrong:
+        place = "the environment" if each.variable in os.environ else f"{env_file.name} or the environment"
+        found.append(_error(*_cause(str(each), otherwise=f"correct it in {place}")))
+    if settings is not None:
+        found += _advice(settings)
+    return settings, found
+
+
+def _loaded(given: Mapping[str, str]) -> tuple[Settings | None, list[SettingsError]]:
+    """Leaves out what is refused, one variable after the other, until the rest is good."""
+    environ, wrong = dict(given), list[SettingsError]()
+    while True:
+        try:
+            return load(environ), wrong
+        except SettingsError as error:
+            name = error.variable
+            if any(name == each.variable for each in wrong):
+                return None, wrong
+            wrong.append(error)
+            environ[name] = _STAND_INS.get(name, "")
+            if name.startswith(("API_KEY_", "API_SECRET_")):
+                account = name.removeprefix("API_KEY_").removeprefix("API_SECRET_")
+                environ |= {f"API_KEY_{account}": "", f"API_SECRET_{account}": ""}
+            elif name == "DISCORD_CHANNEL_ID":
+                environ["DISCORD_TOKEN"] = ""
+
+
+def _cause(reason: str, *, otherwise: str) -> tuple[str, str]:
+    """What is wrong, and the mend that the reason itself names, or the other one."""
+    turn = _TURN.search(reason)
+    return (reason[: turn.start()], reason[turn.end() :]) if turn else (reason, otherwise)
+
+
+def _advice(settings: Settings) -> Iterator[Finding]:
+    """Of settings that can be read."""
+    if settings.live_trading:
+        yield _told("LIVE_TRADING is 1: orders leave this machine")
+    else:
+        yield _told("LIVE_TRADING is off: every trade is simulated, whatever its alert says")
+    for warning in settings.warnings:
+        yield _told(*_cause(warning, otherwise=""))
+    default, names = settings.default_subaccount, ", ".join(settings.accounts)
+    if not settings.accounts:
+        yield _error("no account is set: no entry would be traded", "set RISK_MAIN and LEVERAGE_MAIN")
+    elif default is None:
+        text = "DEFAULT_SUBACCOUNT is not set: an alert that names no subaccount is refused"
+        yield _told(text, f"set it to one of {names}")
+    elif account_of(default) not in settings.accounts:
+        yield _error(f"DEFAULT_SUBACCOUNT is {default}, which is not set up", f"set it to one of {names}")
+
+
+class Doctor:
+    """One examination. `refused` are variables that were told of already."""
+
+    def __init__(self, settings: Settings, refused: Iterable[str], clock: Callable[[], datetime]) -> None:
+        self._settings = settings
+        self._refused = frozenset(refused)
+        self._clock = clock
+        self._hosts = Hosts(clock)
+        self._store: Store | None = None
+        #: How far our clock is ahead of the venue's, by account.
+        self._ahead: dict[str, timedelta] = {}
+
+    def groups(self) -> Iterator[tuple[str, Iterator[Finding]]]:
+        """Title and findings, each group examined while it is read; all of one before the next."""
+        try:
+            if "DATABASE_URL" not in self._refused:
+                yield "Database", _held(self._database(), mend="mend the database, or DATABASE_URL")
+            for name, account in self._settings.accounts.items():
+                yield f"Account {name}", self._account(name, account)
+        finally:
+            if self._store is not None:
+                self._store.close()
+
+    def _database(self) -> Iterator[Finding]:
+        url = _engine.resolve(self._settings.database_url)
+        if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+            yield _error(f"there is none yet at {url.database}", MIGRATE)
+            return
+        self._store = store = open_store(self._settings.database_url)
+        state = schema.check(store)
+        if state is SchemaState.NEWER:
+            yield _error("it belongs to a newer release than this", "install that release")
+        elif state is not SchemaState.CURRENT:
+            is_new = state is SchemaState.EMPTY
+            yield _error("it has no tables yet" if is_new else "it is of an older release", MIGRATE)
+        else:
+            with suppress(_TakenBack), store.write() as tx:
+                switches.beat(tx, "doctor", self._clock())
+                raise _TakenBack
+            kind = "Postgres" if store.is_postgres else "SQLite"
+            yield _told(f"{kind} answers and can be written, schema {schema.HEAD} is in place")
+            with store.read() as tx:
+                halt = switches.halted(tx)
+            if halt is not None:
+                text = f"trading is halted since {halt.at:%Y-%m-%d %H:%M} UTC by {halt.by}: {halt.reason}"
+                yield _error(text, "resume it on the dashboard, or by POST /api/resume")
+
+    def _account(self, name: str, account: Account) -> Iterator[Finding]:
+        yield from self._rules(name, account.rules)
+        otherwise = f"change EXCHANGE_{name}, NETWORK_{name} or the venue's _API_URL"
+        for each in _held(self._venue(name, account), mend=otherwise):
+            text, mend = each.text.removesuffix(f": {each.mend}"), each.mend or "see to it" * each.fatal
+            # What is wrong there stops nothing while all is simulated.
+            fatal = each.fatal and self._settings.live_trading
+            yield Finding(fatal=fatal, text=text, mend=_NAMELESS.sub(rf"\1_{name}", mend))
+        yield from self._late(name)
+
+    def _rules(self, name: str, rules: AccountRules) -> Iterator[Finding]:
+        for kind, value, unit, what in (
+            ("RISK", rules.risk, " %", "the percent of free collateral that a stop may cost"),
+            ("LEVERAGE", rules.leverage, "", "the most that notional / free collateral may be"),
+        ):
+            variable = f"{kind}_{name}"
+            if value is not None:
+                yield _told(f"{variable} is {plain(value)}{unit}")
+            elif variable not in self._refused:
+                yield _error(f"{variable} is not set: the account may not enter", f"set it to {what}")
+        if f"LIMITS_{name}" not in self._refused:
+            limits = {each.name: getattr(rules.limits, each.name) for each in fields(rules.limits)}
+            limits["symbols"] = " ".join(rules.limits.symbols or ()) or None
+            said = [f"{limit} {value}" for limit, value in limits.items() if value is not None]
+            yield _told(f"LIMITS_{name}: {', '.join(said) or 'not set'}")
+        if rules.approval is ApprovalMode.DISCORD:
+            text, settings = f"APPROVAL_{name} is discord: entries wait for a person", self._settings
+            mend = "set DISCORD_TOKEN and DISCORD_APPROVERS"
+            if settings.discord_token and settings.discord_approvers:
+                yield _told(text)
+            elif settings.dashboard_password:
+                yield _told(f"{text}, who can approve on the dashboard alone", mend)
+            else:
+                yield _error(f"{text}, and nobody can approve", f"{mend}, or DASHBOARD_PASSWORD")
+
+    def _venue(self, name: str, account: Account) -> Iterator[Finding]:
+        venue, has_keys = account.rules.exchange, account.api_key is not None
+        keys = (f"API_KEY_{name}", f"API_SECRET_{name}")
+        if self._settings.live_trading and not has_keys and not self._refused & set(keys):
+            yield _error("it has no credentials", f"set {' and '.join(keys)}")
+        if venue is None and has_keys:
+            mend = f"set EXCHANGE_{name}, the only exchange that the account may use, to have them checked"
+            yield _told("its keys are not checked: they do not say where they belong", mend)
+        elif venue is None:
+            yield _told(f"EXCHANGE_{name} is not set: an alert says where it trades")
+        elif venue not in available():
+            text = f"EXCHANGE_{name} is {venue}, which this server has no adapter for"
+            yield _error(text, f"set it to one of {', '.join(sorted(available()))}")
+        else:
+            own = f", at {venue}_API_URL" if venue in self._settings.api_urls else ""
+            yield _told(f"EXCHANGE_{name} is {venue}, NETWORK_{name} is {account.rules.network}{own}")
+            if has_keys and venue != PAPER:
+                yield from self._there(name, account.rules, venue)
+
+    def _there(self, name: str, rules: AccountRules, venue: str) -> Iterator[Finding]:
+        """What the venue says of it."""
+        exchange = live(venue, name, self._settings, self._hosts, self._spelling(name))
+        found = exchange.check()
+        yield from found
+        try:
+            self._ahead[name] = self._clock() - exchange.time()
+            for each in _instruments(exchange, name, rules):
+                if isinstance(each, Finding):
+                    yield each
+                elif rules.risk is not None and rules.leverage is not None:
+                    given = {"RISK": rules.risk, "LEVERAGE": rules.leverage}
+                    yield _leverage(exchange, name, rules.leverage, each.symbol)
+                    yield _smallest(exchange, name, given, rules.limits.max_notional, each)
+        except VenueError:
+            # What stands in the way is told already where the venue's own check found it.
+            if not any(each.fatal for each in found):
+                raise
+
+    def _late(self, name: str) -> Iterator[Finding]:
+        """A clock that is ahead makes every alert old: adapters make up for it, the door does not."""
+        ahead, most = self._ahead.get(name), self._settings.max_alert_age
+        if ahead is not None and most is not None and ahead >= most:
+            text = f"this machine's clock is {ahead.total_seconds():.0f} s ahead: when an entry comes, its"
+            over = f"`time` is older than MAX_ALERT_AGE ({most.total_seconds():.0f} s)"
+            yield _error(f"{text} {over}", "let NTP set the clock")
+
+    def _spelling(self, name: str) -> str:
+        """Its name as alerts spell it: a venue with subaccounts knows no other."""
+        found = None
+        if self._store is not None:
+            with suppress(DeskError), self._store.read() as tx:
+                found = views.subaccount(tx, name)
+        default = self._settings.default_subaccount
+        return found or (default if default and account_of(default) == name else name)
+
+
+def _held(findings: Iterator[Finding], *, mend: str) -> Iterator[Finding]:
+    """The findings, and as the last what put an end to the search for more."""
+    try:
+        yield from findings
+    except VenueError as error:
+        yield _error(str(error), _mend(error))
+    except DeskError as error:
+        yield _error(*_cause(str(error), otherwise=mend))
+    except Exception as error:  # noqa: BLE001  # a driver's or an adapter's surprise: the rest is examined all the same
+        yield _error(f"the check itself failed: {type(error).__name__}", mend)
+
+
+def _mend(error: VenueError) -> str:
+    if isinstance(error, errors.BadCredentials):
+        return "check API_KEY_…, API_SECRET_… and the NETWORK_… that they belong to"
+    if isinstance(error, errors.Throttled):
+        return f"run this again in {error.after.total_seconds():.0f} s"
+    return f"check the network, the venue's status page, and {error.venue}_API_URL if it is set"
+
+
+def _instruments(exchange: Exchange, name: str, rules: AccountRules) -> Iterator[Instrument | Finding]:
+    """What the account trades: the symbols of its LIMITS, else the perpetuals that everybody knows."""
+    symbols = rules.limits.symbols
+    for spelt in symbols or _USUAL:
+        try:
+            yield exchange.instrument(symbol_of(spelt))
+        except (errors.AlertInvalid, errors.InvalidOrder) as error:
+            why = error.reason if isinstance(error, errors.AlertInvalid) else error.message
+            if symbols is not None:
+                yield _error(f"LIMITS_{name}: symbols: {why}", f"correct {spelt}, or take it out")
+
+
+def _leverage(exchange: Exchange, name: str, leverage: Decimal, symbol: str) -> Finding:
+    """Against the most that the venue's list of instruments allows, where it says so."""
+    catalogue = getattr(exchange, "_catalogue", None)
+    most = catalogue.listing(symbol).max_leverage if isinstance(catalogue, Catalogue) else None
+    if most is None:
+        mend = "look it up there: an entry above it is refused" if leverage > _COMMON_LEVERAGE else ""
+        return _told(f"{symbol}: the venue's list does not tell the largest leverage", mend)
+    if leverage > most:
+        text = f"{symbol}: LEVERAGE_{name} is {plain(leverage)}, and the venue allows {plain(most)} at most"
+        return _error(text, f"set it to {plain(most)} or less")
+    return _told(f"{symbol}: LEVERAGE_{name} may be {plain(most)} at most")
+
+
+def _smallest(
+    exchange: Exchange, name: str, given: Mapping[str, Decimal], most: Decimal | None, on: Instrument
+) -> Finding:
+    """Whether the money that is free now, with a stop 1 % away, buys the smallest order."""
+    balance, price = exchange.balance(on.symbol), exchange.price(on.symbol)
+    least = ceil_to(value=max(on.min_quantity, on.min_notional / price), step=on.lot_size) * price
+    free, smallest = balance.free, f"{_money(least)} {on.quote}"
+    text = f"{on.symbol}: with {_money(free)} {balance.currency} free and a stop 1 % away an entry is"
+    try:
+        sized = sizing.size(
+            free_collateral=free,
+            risk=given["RISK"],
+            leverage=given["LEVERAGE"],
+            price=price,
+            margin_price=price,
+            stop=price * 99 / 100,
+            fixed_quantity=None,
+            max_notional=most,
+            instrument=on,
+        )
+    except errors.Denied as error:
+        if on.contract_size != 1:
+            return _error(error.reason, "trade another instrument")
+        if most is not None and most < least:
+            mend = f"raise max_notional in LIMITS_{name} to {_money(least)} or more"
+        else:
+            mend = _more(name, given, free, least, on.quote)
+        return _error(f"{text} smaller than the smallest order, {smallest}", mend)
+    return _told(f"{text} {_money(sized.notional)} {on.quote}; the smallest order is {smallest}")
+
+
+def _more(name: str, given: Mapping[str, Decimal], free: Decimal, least: Decimal, quote: str) -> str:
+    """What makes an entry as large as `least`: with a stop 1 % away it is free collateral × RISK."""
+    room = {"RISK": Decimal(1), "LEVERAGE": sizing.MARGIN_ROOM}
+    wanted = f"have {_money(least / min(given[each] * room[each] for each in room))} {quote} free"
+    if free <= 0 or least / free > _WISE_RISK:
+        return wanted
+    needed = {each: least / free / room[each] for each in room}
+    more = [f"{each}_{name} to {_money(needed[each])}" for each in room if given[each] < needed[each]]
+    return f"{wanted}, or set {' and '.join(more)}" if more else wanted
+
+
+def _money(amount: Decimal) -> str:
+    """To the cent, upwards."""
+    return plain(amount.quantize(Decimal("0.01"), ROUND_CEILING))
 
 
 if __name__ == "__main__":
