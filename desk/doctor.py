@@ -12,7 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
@@ -20,8 +20,7 @@ from pathlib import Path
 
 from desk.settings import ENV_FILE, Account, Settings, environment, load
 from desk.venues import PAPER, live
-from exchanges import Exchange, Finding, available
-from exchanges._catalogue import Catalogue
+from exchanges import Exchange, Finding, _checks, available
 from exchanges._http import Hosts
 from store import Store, _engine, open_store, schema, switches, views
 from store.schema import SchemaState
@@ -33,6 +32,7 @@ from trading.rounding import ceil_to
 from trading.symbols import symbol_of
 
 MIGRATE = "run `python -m desk.migrate`"
+_KEY = "check API_KEY_…, API_SECRET_… and the NETWORK_… that they belong to"
 
 #: What stands in for a variable that is wrong and cannot be done without, to see what else is wrong.
 _STAND_INS = {"WEBHOOK_PASSPHRASE": "-" * 20, "DATABASE_URL": "postgresql://nowhere/nothing"}
@@ -42,8 +42,10 @@ _TURN = re.compile(r"[:;] (?=(?:set|use|choose|name|run|take) )")
 _NAMELESS = re.compile(r"\b(API_KEY|API_SECRET|RISK|LEVERAGE|NETWORK)(?:_…|\b)")
 #: Looked at where LIMITS names no symbols, as far as the venue lists them.
 _USUAL = ("BTC-USDT-PERP", "ETH-USDT-PERP", "BTC-USD-PERP", "ETH-USD-PERP")
-#: More is worth a look where the venue's list tells no maximum; no greater risk is proposed.
-_COMMON_LEVERAGE, _WISE_RISK = Decimal(20), Decimal(5)
+#: SQLSTATE read_only_sql_transaction, as it ends the reason that a store gives.
+_READ_ONLY = "[25006]"
+#: No greater risk is proposed.
+_WISE_RISK = Decimal(5)
 
 
 class _TakenBack(Exception):
@@ -199,9 +201,7 @@ class Doctor:
             is_new = state is SchemaState.EMPTY
             yield _error("it has no tables yet" if is_new else "it is of an older release", MIGRATE)
         else:
-            with suppress(_TakenBack), store.write() as tx:
-                switches.beat(tx, "doctor", self._clock())
-                raise _TakenBack
+            self._try_to_write()
             kind = "Postgres" if store.is_postgres else "SQLite"
             yield _told(f"{kind} answers and can be written, schema {schema.HEAD} is in place")
             with store.read() as tx:
@@ -209,6 +209,21 @@ class Doctor:
             if halt is not None:
                 text = f"trading is halted since {halt.at:%Y-%m-%d %H:%M} UTC by {halt.by}: {halt.reason}"
                 yield _error(text, "resume it on the dashboard, or by POST /api/resume")
+
+    def _try_to_write(self) -> None:
+        """StoreUnavailable, or the driver's own error, where it may not."""
+        # On a new connection: one that has read begins the next transaction with READ WRITE, and that
+        # overrides the default of a database that is set read-only.
+        with closing(open_store(self._settings.database_url)) as store:
+            try:
+                with suppress(_TakenBack), store.write() as tx:
+                    switches.beat(tx, "doctor", self._clock())
+                    raise _TakenBack
+            except errors.StoreUnavailable as error:
+                if _READ_ONLY not in str(error):
+                    raise
+                text = "is read-only: use the primary, and turn default_transaction_read_only off there"
+                raise SettingsError("DATABASE_URL", text) from None
 
     def _account(self, name: str, account: Account) -> Iterator[Finding]:
         yield from self._rules(name, account.rules)
@@ -306,19 +321,11 @@ def _held(findings: Iterator[Finding], *, mend: str) -> Iterator[Finding]:
     try:
         yield from findings
     except VenueError as error:
-        yield _error(str(error), _mend(error))
+        yield _checks.trouble(error, key=_KEY)
     except DeskError as error:
         yield _error(*_cause(str(error), otherwise=mend))
     except Exception as error:  # noqa: BLE001  # a driver's or an adapter's surprise: the rest is examined all the same
         yield _error(f"the check itself failed: {type(error).__name__}", mend)
-
-
-def _mend(error: VenueError) -> str:
-    if isinstance(error, errors.BadCredentials):
-        return "check API_KEY_…, API_SECRET_… and the NETWORK_… that they belong to"
-    if isinstance(error, errors.Throttled):
-        return f"run this again in {error.after.total_seconds():.0f} s"
-    return f"check the network, the venue's status page, and {error.venue}_API_URL if it is set"
 
 
 def _instruments(exchange: Exchange, name: str, rules: AccountRules) -> Iterator[Instrument | Finding]:
@@ -334,12 +341,10 @@ def _instruments(exchange: Exchange, name: str, rules: AccountRules) -> Iterator
 
 
 def _leverage(exchange: Exchange, name: str, leverage: Decimal, symbol: str) -> Finding:
-    """Against the most that the venue's list of instruments allows, where it says so."""
-    catalogue = getattr(exchange, "_catalogue", None)
-    most = catalogue.listing(symbol).max_leverage if isinstance(catalogue, Catalogue) else None
+    """Against the most that the venue allows, where it sets a bound."""
+    most = exchange.max_leverage(symbol)
     if most is None:
-        mend = "look it up there: an entry above it is refused" if leverage > _COMMON_LEVERAGE else ""
-        return _told(f"{symbol}: the venue's list does not tell the largest leverage", mend)
+        return _told(f"{symbol}: the venue sets no bound to the leverage")
     if leverage > most:
         text = f"{symbol}: LEVERAGE_{name} is {plain(leverage)}, and the venue allows {plain(most)} at most"
         return _error(text, f"set it to {plain(most)} or less")

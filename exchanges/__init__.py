@@ -101,6 +101,9 @@ class Exchange(Protocol):
     def instrument(self, symbol: str) -> Instrument:
         """Rules of `BTC-USDT-PERP`; InvalidOrder if the venue does not trade it."""
 
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        """The most that notional / margin may be for a small position; None if the venue sets no bound."""
+
     def price(self, symbol: str) -> Decimal:
         """The last price."""
 

@@ -15,10 +15,10 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from exchanges import Credentials
+from exchanges import Credentials, Finding
 from exchanges._answers import EPOCH, understood
 from exchanges._catalogue import Listing
-from exchanges._http import Reply, Request, Sealed, retry_after
+from exchanges._http import Host, Reply, Request, Sealed, retry_after
 from exchanges._limits import Budget, Limiter
 from trading import errors
 from trading.errors import Ambiguous, BadCredentials, InvalidOrder, Throttled, VenueError
@@ -43,6 +43,9 @@ TIME, INSTRUMENTS, BARS = "/fapi/v1/time", "/fapi/v1/exchangeInfo", "/fapi/v1/kl
 TICKER = "/fapi/v2/ticker/price"
 CONFIG, ACCOUNT, POSITIONS = "/fapi/v1/accountConfig", "/fapi/v3/account", "/fapi/v3/positionRisk"
 LEVERAGE, TRADES = "/fapi/v1/leverage", "/fapi/v1/userTrades"
+BRACKETS = "/fapi/v1/leverageBracket"
+#: Of the spot host of the live network alone: what a key may do (Wallet API, "Get API Key Permission").
+SPOT_TIME, RIGHTS = "/api/v3/time", "/sapi/v1/account/apiRestrictions"
 #: Regular orders and conditional ones live in two namespaces with ids of their own.
 ORDER, OPEN_ORDERS, ALL_ORDERS = "/fapi/v1/order", "/fapi/v1/openOrders", "/fapi/v1/allOpenOrders"
 ALGO, OPEN_ALGOS, ALL_ALGOS = "/fapi/v1/algoOrder", "/fapi/v1/openAlgoOrders", "/fapi/v1/algoOpenOrders"
@@ -121,15 +124,22 @@ INTERVALS = (
 
 
 class FapiDialect:
-    """How one account speaks. `now` is the host's clock."""
+    """How one account speaks. `now` is the host's clock, `time` where it is asked for."""
 
     def __init__(
-        self, venue: str, credentials: Credentials, window: timedelta, now: Callable[[], datetime]
+        self,
+        venue: str,
+        credentials: Credentials,
+        window: timedelta,
+        now: Callable[[], datetime],
+        *,
+        time: str = TIME,
     ) -> None:
         self.venue = venue
         self._credentials = credentials
         self._window = ("recvWindow", window // timedelta(milliseconds=1))
         self._now = now
+        self._time = time
         # Accounts are told apart by their key, which the limiter never shows.
         self._counters = {header: f"{header} {credentials.key}" for header in _PER_ACCOUNT}
 
@@ -189,7 +199,7 @@ class FapiDialect:
                 limiter.told(name, int(used))
 
     def clock_request(self) -> Request:
-        return self.ask(TIME, 1, signed=False, urgent=True)
+        return self.ask(self._time, 1, signed=False, urgent=True)
 
     def read_clock(self, body: Any) -> datetime:
         return understood(self.venue, self.clock_request(), lambda: from_ms(body["serverTime"]))
@@ -203,6 +213,11 @@ class FapiDialect:
         rest_of_minute = timedelta(seconds=60 - now.second)
         usual = _BAN if reply.status == 418 else _THROTTLED.get(code or 0) or rest_of_minute
         return retry_after(reply, usual)
+
+
+def wallet(venue: str, credentials: Credentials, host: Host) -> FapiDialect:
+    """How the same account speaks to the spot host."""
+    return FapiDialect(venue, credentials, timedelta(seconds=5), host.now, time=SPOT_TIME)
 
 
 def path_of(kind: OrderType) -> str:
@@ -272,6 +287,35 @@ def mode(body: Any) -> Mapping[str, bool]:
     """The account's settings that a trade depends on."""
     names = ("dualSidePosition", "canTrade", "multiAssetsMargin")
     return {name: body[name] in (True, "true") for name in names}
+
+
+def most_leverage(name: str, body: Any) -> Decimal:
+    """That of the lowest bracket of one instrument, which comes by itself or in a list."""
+    listed = body if isinstance(body, list) else [body]
+    (mine,) = [each for each in listed if each["symbol"] == name]
+    return max(amount(each["initialLeverage"]) for each in mine["brackets"])
+
+
+def rights(key: Any) -> Iterator[Finding]:
+    """What is wrong with the rights of a key."""
+    may = {name: key[name] in (True, "true") for name in ("enableWithdrawals", "enableFutures", "ipRestrict")}
+    if may["enableWithdrawals"]:
+        mend = "take that right away in API Management, or make a key without it"
+        yield Finding(fatal=True, text="the key may withdraw", mend=mend)
+    if not may["enableFutures"]:
+        mend = "enable futures for it in API Management; a key older than the futures account needs a new one"
+        yield Finding(fatal=True, text="the key may not trade futures", mend=mend)
+    if may["enableFutures"] and not may["enableWithdrawals"]:
+        yield Finding(fatal=False, text="the key may trade futures, and may not withdraw")
+    if not may["ipRestrict"]:
+        text = "the key may be used from every address"
+        yield Finding(fatal=False, text=text, mend="bind it to this server's address if it has one")
+
+
+def untold(why: str) -> Finding:
+    """Where nobody says what a key may do."""
+    mend = "look at it in API Management: reading and futures enabled, withdrawals not"
+    return Finding(fatal=False, text=f"whether the key may withdraw, {why}", mend=mend)
 
 
 def backing(account: Mapping[str, Any], settings: Mapping[str, bool], quote: str) -> Balance:

@@ -14,7 +14,7 @@ from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _fapi
+from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _checks, _fapi
 from exchanges._answers import understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Hosts, Request, Wire
@@ -51,6 +51,8 @@ HOSTS = {
     "testnet": "https://demo-fapi.binance.com",
     "demo": "https://demo-fapi.binance.com",
 }
+#: Tells what a key may do. The spot hosts of testnet and demo have no such call.
+WALLET = "https://api.binance.com"
 
 CAPABILITIES = Capabilities(
     # A stop is an order of its own; whether it is taken before there is a position, nobody promises.
@@ -74,7 +76,11 @@ def connect(credentials: Credentials, *, network: str, hosts: Hosts, urls: Mappi
     url = urls.get(NAME) or HOSTS.get(network)
     if url is None:
         raise Denied(f"{NAME} has no network {network!r}: set NETWORK to one of {', '.join(HOSTS)}")
-    return Binance(credentials, hosts.host(url, _fapi.ADDRESS))
+    # Whoever gives the futures another host does not mean the venue's own for the rest.
+    wallet = urls.get(f"{NAME}_SPOT") or (WALLET if network == "live" and url == HOSTS["live"] else None)
+    return Binance(
+        credentials, hosts.host(url, _fapi.ADDRESS), hosts.host(wallet, _fapi.ADDRESS) if wallet else None
+    )
 
 
 class Binance:
@@ -82,10 +88,11 @@ class Binance:
 
     name = NAME
 
-    def __init__(self, credentials: Credentials, host: Host) -> None:
+    def __init__(self, credentials: Credentials, host: Host, wallet: Host | None = None) -> None:
         self._host = host
         self._dialect = _fapi.FapiDialect(NAME, credentials, CAPABILITIES.receive_window, host.now)
         self._wire = Wire(host, self._dialect)
+        self._wallet = None if wallet is None else Wire(wallet, _fapi.wallet(NAME, credentials, wallet))
         host.limiter.add(self._dialect.budgets)
         self._catalogue = host.catalogue(NAME, "perpetual", self._listings)
         self._known: dict[str, Listing] = {}
@@ -102,6 +109,11 @@ class Binance:
 
     def instrument(self, symbol: str) -> Instrument:
         return self._listing(symbol).instrument
+
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        name = self._listing(symbol).name
+        request = self._dialect.ask(_fapi.BRACKETS, 1, ("symbol", name))
+        return self._read(request, partial(_fapi.most_leverage, name))
 
     def _listing(self, symbol: str) -> Listing:
         try:
@@ -267,20 +279,13 @@ class Binance:
         try:
             self._wire.set_clock()
             self._mode_told = None
-            account, mode = self._together(self._account, self._mode)
+            account, mode, rights = self._together(self._account, self._mode, self._rights)
             free = self._backing(account, mode, "USDT")
-        except BadCredentials as error:
-            return (Finding(fatal=True, text=str(error), mend=_fapi.KEY),)
         except VenueError as error:
-            mend = "check the network, the venue's status page, and the base URL if one is set"
-            return (Finding(fatal=True, text=str(error), mend=mend),)
+            return (_checks.trouble(error, key=_fapi.KEY),)
         found = [
-            self._clock_finding(),
-            Finding(
-                fatal=False,
-                text="the key works; whether it may withdraw, the futures API does not tell",
-                mend="look at it in API Management: reading and futures enabled, withdrawals not",
-            ),
+            _checks.clock(self._host),
+            *rights,
             Finding(
                 fatal=False,
                 text=f"{plain(free.free)} of {plain(free.total)} {free.currency} are free",
@@ -293,12 +298,17 @@ class Binance:
             found.append(Finding(fatal=True, text="the account is in hedge mode", mend=_fapi.ONE_WAY))
         return found
 
-    def _clock_finding(self) -> Finding:
-        offset = self._host.now() - self._host.clock()
-        way = "behind" if offset > timedelta() else "ahead"
-        text = f"this machine's clock is {abs(offset).total_seconds():.3f} s {way}, which is made up for"
-        mend = "let NTP set it" if abs(offset) > CAPABILITIES.margin else ""
-        return Finding(fatal=False, text=text, mend=mend)
+    def _rights(self) -> Sequence[Finding]:
+        """What the key may do, as the spot host tells it; where none does, a person must look."""
+        if self._wallet is None:
+            return (_fapi.untold("the futures API does not tell"),)
+        try:
+            self._wallet.time()
+            request = self._dialect.ask(_fapi.RIGHTS, 1)
+            body = self._wallet.read(request)
+            return understood(NAME, request, lambda: tuple(_fapi.rights(body)))
+        except VenueError as error:
+            return (_fapi.untold(f"the spot host did not tell ({error})"),)
 
     # Between the verbs and the wire
 

@@ -14,17 +14,17 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from exchanges import Capabilities, Credentials, Finding, Look, Terms, _v5
+from exchanges import Capabilities, Credentials, Finding, Look, Terms, _checks, _v5
 from exchanges._answers import EPOCH, as_sent, joined, length_of, milliseconds, understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Hosts, Request, Wire, plain_number
 from trading.errors import (
     Ambiguous,
-    BadCredentials,
     Denied,
     InvalidOrder,
     OrderNotFound,
     Rejected,
+    VenueError,
 )
 from trading.ladder import client_order_id
 from trading.model import (
@@ -113,6 +113,9 @@ class BybitExchange:
 
     def instrument(self, symbol: str) -> Instrument:
         return self._find(symbol).instrument
+
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        return self._find(symbol).max_leverage
 
     def price(self, symbol: str) -> Decimal:
         return self._price(self._name(symbol))
@@ -242,10 +245,6 @@ class BybitExchange:
         return tuple(sorted(found.values(), key=lambda fill: fill.at))
 
     def check(self) -> Sequence[Finding]:
-        self._wire.set_clock()
-        skew = (self._host.now() - self._host.clock()).total_seconds()
-        mend = "let this machine set its clock by the network" if abs(skew) > 1 else ""
-        found = [Finding(fatal=False, text=f"the venue's clock is {skew:+.1f} s from ours", mend=mend)]
         calls: list[Callable[[], Any]] = [
             lambda: self._read(self._get(_v5.ACCOUNT), dict),
             lambda: self._balance(_COINS[0]),
@@ -253,10 +252,11 @@ class BybitExchange:
             self._key_rights,
         ]
         try:
+            self._wire.set_clock()
             account, wallet, rows, key = self._host.together(*calls)
-        except BadCredentials as error:
-            text = f"the key does not work: {error.message}"
-            return [*found, Finding(fatal=True, text=text, mend="set API_KEY_… and API_SECRET_… anew")]
+        except VenueError as error:
+            return [_checks.trouble(error, key="set API_KEY_… and API_SECRET_… anew")]
+        found = [_checks.clock(self._host)]
         if any(_v5.is_hedged(row) for row in rows):
             found.append(Finding(fatal=True, text=_v5.HEDGE, mend=_v5.HEDGE_MEND))
         status = account.get("unifiedMarginStatus")

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
-from exchanges import Capabilities, Credentials, Finding, Look, Terms, _answers
+from exchanges import Capabilities, Credentials, Finding, Look, Terms, _answers, _checks
 from exchanges._answers import amount, maybe, moment, understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Hosts, Reply, Request, Sealed, Wire, retry_after
@@ -171,6 +171,9 @@ class FtxExchange:
     def instrument(self, symbol: str) -> model.Instrument:
         return self._listing(symbol).instrument
 
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        return self._listing(symbol).max_leverage
+
     def price(self, symbol: str) -> Decimal:
         market = self._listing(symbol).name
         return self._get(f"/api/markets/{market}", lambda row: amount(row["last"]), signed=False)
@@ -280,17 +283,12 @@ class FtxExchange:
         try:
             self._wire.set_clock()
             balance = self._get("/api/account", _balance)
-        except errors.Rejected as error:
-            return (Finding(fatal=True, text=f"the key is refused: {error.message}", mend=_KEY),)
+        except VenueError as error:
+            return (_checks.trouble(error, key=_KEY),)
         works = f"the key works: {plain(balance.total)} USD, {plain(balance.free)} free"
-        ahead = (self._host.now() - self._host.clock()) // timedelta(milliseconds=1)
-        clock, mend = f"its clock is {ahead} ms ahead of this machine's", "set this machine's clock by NTP"
         look = "see on its page of API keys that this one may trade and may not withdraw"
-        return (
-            Finding(fatal=False, text=works),
-            Finding(fatal=False, text=clock, mend=mend if abs(ahead) > 1000 else ""),
-            Finding(fatal=False, text="the venue does not tell what a key may do", mend=look),
-        )
+        untold = Finding(fatal=False, text="the venue does not tell what a key may do", mend=look)
+        return (Finding(fatal=False, text=works), _checks.clock(self._host), untold)
 
     def _get(self, path: str, read: Callable[[Any], T], *params: tuple[str, Any], **how: bool) -> T:
         request = Request(method="GET", path=path, params=params, costs=_ANY, **how)

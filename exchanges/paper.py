@@ -157,6 +157,10 @@ class PaperExchange:
             self._instruments[symbol] = self._find_instrument(symbol)
         return self._instruments[symbol]
 
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        """One on spot, which knows no other; nothing bounds it on a perpetual."""
+        return Decimal(1) if self.instrument(symbol).kind is InstrumentKind.SPOT else None
+
     def price(self, symbol: str) -> Decimal:
         with self._read("price") as account:
             return self._known(account.price(symbol), symbol, "price")

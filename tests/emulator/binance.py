@@ -51,13 +51,16 @@ def build(
     *,
     cash: Decimal = Decimal(100_000),
     rules: Rules | None = None,
+    may_trade: bool = True,
+    may_withdraw: bool = False,
     **flags: Any,
 ) -> tuple[Engine, Binance]:
     """All contracts at PRICES and one account, KEY and SECRET; `flags` as in Flags."""
     engine = Engine(clock, rules)
     for contract in CONTRACTS:
         engine.list(contract.listing, PRICES[contract.listing.symbol])
-    engine.open(Account(KEY, SECRET, cash=cash, leverage=Decimal(20)))
+    rights = {"may_trade": may_trade, "may_withdraw": may_withdraw}
+    engine.open(Account(KEY, SECRET, cash=cash, leverage=Decimal(20), **rights))
     return engine, Binance(engine, Flags(**flags))
 
 

@@ -42,6 +42,7 @@ class Funds:
             ("GET", f"{v1}/userTrades"): call(self.trades, f"symbol orderId fromId {times}", 5),
             ("GET", f"{v1}/income"): call(self.income, f"symbol incomeType page {times}", 30),
             ("GET", f"{v1}/rateLimit/order"): call(self.order_limits, "", 1),
+            ("GET", "/sapi/v1/account/apiRestrictions"): call(self.restrictions, "", 1),
         }
 
     # -- money and positions ---------------------------------------------------------------------------
@@ -170,6 +171,25 @@ class Funds:
             "updateTime": 0,
             "multiAssetsMargin": self._multi,
             "tradeGroupId": -1,
+        }
+
+    def restrictions(self, account: Account, _: Params) -> dict[str, Any]:
+        """What the key may do; of the spot host."""
+        allowed = ("enableReading", "ipRestrict")
+        refused = (
+            "enableInternalTransfer",
+            "enableMargin",
+            "permitsUniversalTransfer",
+            "enableVanillaOptions",
+        )
+        return {
+            **dict.fromkeys(allowed, True),
+            **dict.fromkeys(refused, False),
+            "createTime": 1623840271000,
+            "enableFutures": account.may_trade,
+            "enableSpotAndMarginTrading": account.may_trade,
+            "enablePortfolioMarginTrading": False,
+            "enableWithdrawals": account.may_withdraw,
         }
 
     def symbol_config(self, account: Account, params: Params) -> list[dict[str, Any]]:

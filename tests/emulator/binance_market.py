@@ -32,6 +32,7 @@ class Market:
         return {
             ("GET", "/fapi/v1/ping"): call(lambda _, __: {}, signed=False),
             ("GET", "/fapi/v1/time"): call(self.time, signed=False),
+            ("GET", "/api/v3/time"): call(self.time, signed=False),
             ("GET", "/fapi/v1/exchangeInfo"): call(self.info, signed=False),
             ("GET", "/fapi/v2/ticker/price"): call(self.ticker, "symbol", with_symbol(1, 2), signed=False),
             ("GET", "/fapi/v1/ticker/bookTicker"): call(self.book, "symbol", with_symbol(2, 5), signed=False),

@@ -98,7 +98,7 @@ REPORTS: dict[str, tuple[str, OrderStatus, str, str | None]] = {
     "stop_filled": ("stop", OrderStatus.FILLED, "0.010", "57990"),
 }
 NOT_FOUND = ("not_found", "stop_not_found")
-CHECKS = ("healthy", "bad_key", "withdraw", "hedge")
+CHECKS = ("healthy", "bad_key", "withdraw", "hedge", "stale", "junk")
 STATES = (*POSITIONS, "resting", "gone")
 
 
@@ -135,7 +135,8 @@ def _names(name: str) -> list[str]:
 
 
 def _all(fixture: Fixture) -> Iterator[Case]:
-    plain = (name, capabilities, clock, instrument, price, balance, candles, fills, positions, look, prepare)
+    plain = (name, capabilities, clock, instrument, max_leverage, price, balance, candles, fills, positions)
+    plain += (look, prepare)
     yield from (Case(check.__name__, check) for check in plain)
     for number, vector in enumerate(fixture.part("vectors")):
         yield Case(f"vector:{number}", partial(vectors, vector=vector))
@@ -241,6 +242,18 @@ def instrument(bench: AnyBench) -> None:
     bench.forget()
     bench.exchange.instrument(bench.fixture.symbol)
     assert not sent(bench), "the instruments were asked for twice"
+
+
+def max_leverage(bench: AnyBench) -> None:
+    wanted = bench.fixture["max_leverage"]
+    ready(bench)
+    found = bench.exchange.max_leverage(bench.fixture.symbol)
+    assert found == (None if wanted is None else Decimal(wanted))
+    assert found is None or type(found) is Decimal
+    assert not bench.writes(), "a question is no write"
+    for row in bench.fixture["symbols"]["refuse"]:
+        with pytest.raises(InvalidOrder):
+            bench.exchange.max_leverage(row["symbol"])
 
 
 def price(bench: AnyBench) -> None:

@@ -136,6 +136,8 @@ def test_a_new_venue_is_one_file_and_one_fixture(
         ("orders:partial", 'row.get("filled", ZERO)', "ZERO"),
         ("orders:stop_filled", "if kind is OrderType.STOP else None", "if not kind else None"),
         ("checks:withdraw", 'if key["withdraw"]:', "if False:"),
+        ("checks:stale", "except VenueError as error:", "except BadCredentials as error:"),
+        ("max_leverage", 'max_leverage=Decimal(row["most"])', "max_leverage=None"),
         ("refusals:margin:0", '"no_money": InsufficientFunds', '"no_money": InvalidOrder'),
         ("refusals:rate:8", "after=retry_after(reply)", "after=timedelta(seconds=1)"),
         ("refusals:unknown:10", "return Ambiguous(", "return Rejected("),

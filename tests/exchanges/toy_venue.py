@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
-from exchanges import Capabilities, Credentials, Finding, Look, Terms
+from exchanges import Capabilities, Credentials, Finding, Look, Terms, _checks
 from exchanges._catalogue import Listing
 from exchanges._http import Hosts, Reply, Request, Sealed, Wire, plain_number, retry_after
 from exchanges._limits import Budget, Limiter
@@ -98,6 +98,9 @@ class Toy:
         if split(symbol)[2] is InstrumentKind.SPOT:
             raise InvalidOrder(NAME, "instruments", f"{symbol}: use the perpetual")
         return self._catalogue.listing(symbol).instrument
+
+    def max_leverage(self, symbol: str) -> Decimal | None:
+        return self._catalogue.listing(symbol).max_leverage
 
     def price(self, symbol: str) -> Decimal:
         return Decimal(self._get("/v1/last", signed=False, market=self._market(symbol))["last"])
@@ -193,9 +196,9 @@ class Toy:
     def check(self) -> Sequence[Finding]:
         try:
             key = self._get("/v1/key")
-        except BadCredentials as error:
-            return [Finding(fatal=True, text=error.message, mend="make a new key")]
-        found = []
+        except VenueError as error:
+            return [_checks.trouble(error, key="make a new key")]
+        found = [_checks.clock(self._host)]
         if key["withdraw"]:
             found.append(Finding(fatal=True, text="the key may withdraw", mend="take that right away"))
         if key["hedge"]:
@@ -305,7 +308,7 @@ def _listing(row: Mapping[str, Any]) -> Listing:
         lot_size=row["lot"],
         min_quantity=row["lot"],
     )
-    return Listing(name=row["id"], instrument=instrument)
+    return Listing(name=row["id"], instrument=instrument, max_leverage=Decimal(row["most"]))
 
 
 def _at(ms: int) -> datetime:
