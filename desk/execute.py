@@ -16,20 +16,19 @@ from decimal import Decimal
 from desk import fence
 from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
+from desk.draft import draft
 from desk.stages import mark
 from desk.turn import turn
 from desk.work import Later, Work
 from exchanges import Look, Terms
 from store import journal, orders
 from store.journal import Intent
-from trading import ladder, pnl, rounding, sizing
+from trading import ladder, pnl, rounding
 from trading.errors import Denied, InsufficientFunds, InvalidOrder
 from trading.lifecycle import IntentEvent
 from trading.model import (
     AlertKind,
     Direction,
-    Instrument,
-    InstrumentKind,
     IntentStatus,
     Order,
     OrderReport,
@@ -39,7 +38,6 @@ from trading.model import (
     Position,
     Protection,
     Role,
-    Side,
     plain,
 )
 from trading.protect import ATTEMPTS, behind, closing, protected, stop_order
@@ -348,33 +346,17 @@ def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order 
 
 def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
     """Sizes the entry from the balance of this moment and writes its orders down."""
-    alert, rules = intent.alert, work.rules
-    if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
-        raise Denied(f"set RISK_{alert.account} and LEVERAGE_{alert.account}")
-    instrument, market = terms.instrument, terms.price
-    price = alert.price if alert.price is not None else market
-    _check_levels(intent, instrument, price, market)
-    at_most = (
-        rules.leverage if instrument.kind is InstrumentKind.PERPETUAL else min(rules.leverage, Decimal(1))
-    )
-    rests_below = alert.order_type is OrderType.LIMIT and alert.side is Side.BUY
-    sized = sizing.size(
-        free_collateral=terms.balance.free,
-        risk=rules.risk,
-        leverage=_affordable(at_most, work.capabilities.taker_fee),
-        price=price,
-        margin_price=price if rests_below else max(price, market),
-        stop=alert.levels.stop,
-        fixed_quantity=alert.size,
-        max_notional=rules.limits.max_notional,
+    instrument = terms.instrument
+    drafted = draft(
+        intent_id=intent.id,
+        alert=intent.alert,
+        rules=work.rules,
         instrument=instrument,
+        market=terms.price,
+        free=terms.balance.free,
+        taker_fee=work.capabilities.taker_fee,
     )
-    plan = ladder.plan(
-        intent_id=intent.id, alert=alert, instrument=instrument, quantity=sized.quantity, price=price
-    )
-    notes = [note for note in (instrument.note, *plan.notes) if note]
-    if sized.cut_by:
-        notes.append(f"the quantity was cut by {sized.cut_by}")
+    sized, plan = drafted.sizing, drafted.plan
     with work.store.write() as tx:
         now = work.clock()
         orders.follow(
@@ -383,7 +365,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
             intent,
             sizing=sized,
             planned=[plan.entry, plan.stop, *plan.targets],
-            reference_price=price,
+            reference_price=drafted.price,
             stop_price=_trigger(plan.stop),
             now=now,
         )
@@ -393,31 +375,10 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
             f" worst loss {plain(sized.worst_loss)}, notional {plain(sized.notional)}"
         )
         journal.tell(tx, intent.id, "sized", detail, now)
-        for note in notes:
+        for note in drafted.notes:
             journal.tell(tx, intent.id, "note", note, now)
     mark("planned")
     return plan
-
-
-def _affordable(leverage: Decimal, taker_fee: Decimal) -> Decimal:
-    """Not more leverage than the room below the cap pays the entry's fee for: the fee grows with it.
-
-    0.03 / (0.97 × 0.0005) is 61.85: beyond that the venue would have to refuse for margin.
-    """
-    if taker_fee <= 0:
-        return leverage
-    return min(leverage, (1 - sizing.MARGIN_ROOM) / (sizing.MARGIN_ROOM * taker_fee))
-
-
-def _check_levels(intent: Intent, instrument: Instrument, price: Decimal, market: Decimal) -> None:
-    alert, stop = intent.alert, intent.alert.levels.stop
-    direction = Direction.LONG if alert.side and alert.side.sign > 0 else Direction.SHORT
-    if stop is None:
-        raise Denied("an entry needs a stop")
-    if behind(direction=direction, level=stop, price=price):
-        raise Denied(f"the stop {plain(stop)} is on the wrong side of the price {plain(price)}")
-    if behind(direction=direction, level=stop, price=market):
-        raise Denied(f"the price is {plain(market)} now, already through the stop {plain(stop)}")
 
 
 def _planned(work: Work, intent: Intent) -> Plan:

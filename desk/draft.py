@@ -1,0 +1,95 @@
+"""What an entry would be at this market and this balance: sized and planned, nothing written down.
+
+The same for the question that a person is asked and for the entry that leaves. Never asks a venue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from trading import ladder, sizing
+from trading.errors import Denied
+from trading.model import (
+    AccountRules,
+    Alert,
+    Direction,
+    Instrument,
+    InstrumentKind,
+    OrderType,
+    Plan,
+    Side,
+    Sizing,
+    plain,
+)
+from trading.protect import behind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An entry as it would be sent now; `price` is the alert's, else the market's."""
+
+    sizing: Sizing
+    plan: Plan
+    price: Decimal
+    notes: tuple[str, ...]
+
+
+def draft(
+    *,
+    intent_id: str,
+    alert: Alert,
+    rules: AccountRules | None,
+    instrument: Instrument,
+    market: Decimal,
+    free: Decimal,
+    taker_fee: Decimal,
+) -> Draft:
+    """Sizes an entry from `free` collateral, in quote units, at the price `market`. Denied says why not."""
+    if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
+        raise Denied(f"set RISK_{alert.account} and LEVERAGE_{alert.account}")
+    price = alert.price if alert.price is not None else market
+    _check_levels(alert, price, market)
+    at_most = (
+        rules.leverage if instrument.kind is InstrumentKind.PERPETUAL else min(rules.leverage, Decimal(1))
+    )
+    rests_below = alert.order_type is OrderType.LIMIT and alert.side is Side.BUY
+    sized = sizing.size(
+        free_collateral=free,
+        risk=rules.risk,
+        leverage=_affordable(at_most, taker_fee),
+        price=price,
+        margin_price=price if rests_below else max(price, market),
+        stop=alert.levels.stop,
+        fixed_quantity=alert.size,
+        max_notional=rules.limits.max_notional,
+        instrument=instrument,
+    )
+    plan = ladder.plan(
+        intent_id=intent_id, alert=alert, instrument=instrument, quantity=sized.quantity, price=price
+    )
+    notes = [note for note in (instrument.note, *plan.notes) if note]
+    if sized.cut_by:
+        notes.append(f"the quantity was cut by {sized.cut_by}")
+    return Draft(sizing=sized, plan=plan, price=price, notes=tuple(notes))
+
+
+def _affordable(leverage: Decimal, taker_fee: Decimal) -> Decimal:
+    """Not more leverage than the room below the cap pays the entry's fee for: the fee grows with it.
+
+    0.03 / (0.97 × 0.0005) is 61.85: beyond that the venue would have to refuse for margin.
+    """
+    if taker_fee <= 0:
+        return leverage
+    return min(leverage, (1 - sizing.MARGIN_ROOM) / (sizing.MARGIN_ROOM * taker_fee))
+
+
+def _check_levels(alert: Alert, price: Decimal, market: Decimal) -> None:
+    stop = alert.levels.stop
+    direction = Direction.LONG if alert.side and alert.side.sign > 0 else Direction.SHORT
+    if stop is None:
+        raise Denied("an entry needs a stop")
+    if behind(direction=direction, level=stop, price=price):
+        raise Denied(f"the stop {plain(stop)} is on the wrong side of the price {plain(price)}")
+    if behind(direction=direction, level=stop, price=market):
+        raise Denied(f"the price is {plain(market)} now, already through the stop {plain(stop)}")
