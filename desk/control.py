@@ -1,4 +1,4 @@
-"""What a person decides: halt, resume, approve, decline. For the web and for Discord alike.
+"""What a person decides over the web: halt, resume, approve, decline.
 
 Writes the word down and nothing else: the runner acts on it. Never changes an intent itself.
 """
@@ -8,23 +8,21 @@ from __future__ import annotations
 from datetime import datetime
 
 from desk.intake import Answer, refused
-from store import Store, journal, outbox, switches, views
+from store import Store, words
 from trading.model import IntentStatus
 
 
 def halt(store: Store, *, reason: str, by: str, now: datetime) -> Answer:
     """Stops all sending of entries at once; a repeat changes the reason. Raises StoreUnavailable."""
     with store.write() as tx:
-        switches.halt(tx, reason=reason, by=by, now=now)
-        outbox.notify(tx, kind="halt", text=f"Halted by {by}: {reason}", alert_id=None, now=now)
+        words.halt(tx, reason=reason, by=by, now=now)
     return Answer(code=200, body={"success": True, "message": "halted", "halted": True})
 
 
 def resume(store: Store, *, by: str, now: datetime) -> Answer:
     """Lets entries be sent again; a repeat is no error. Raises StoreUnavailable."""
     with store.write() as tx:
-        if switches.resume(tx, by=by, now=now):
-            outbox.notify(tx, kind="resume", text=f"Resumed by {by}", alert_id=None, now=now)
+        words.resume(tx, by=by, now=now)
     return Answer(code=200, body={"success": True, "message": "resumed", "halted": False})
 
 
@@ -35,14 +33,10 @@ def vote(store: Store, *, intent_id: str, approve: bool, voter: str, now: dateti
     person has said the opposite.
     """
     with store.write() as tx:
-        status = views.intent_status(tx, intent_id)
-        if status is None:
-            return refused(404, "there is no such intent")
-        said = {each.voter: each.approve for each in outbox.votes(tx, intent_id)}.get(voter)
-        if said is None and status is IntentStatus.AWAITING_APPROVAL:
-            outbox.vote(tx, intent_id=intent_id, voter=voter, approve=approve, now=now)
-            journal.wake_lane(tx, intent_id=intent_id, now=now)
-            said = approve
+        ballot = words.vote(tx, intent_id=intent_id, approve=approve, voter=voter, now=now)
+    if ballot is None:
+        return refused(404, "there is no such intent")
+    said, status = ballot.said, ballot.status
     message = "approved" if approve else "declined"
     if said is approve:
         return _answer(202, True, f"{message}; the runner acts on it", intent_id, status)

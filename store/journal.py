@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import and_, delete, exists, insert, or_, select, update
@@ -82,6 +83,7 @@ class Intent:
     received_at: datetime
     effective_at: datetime
     expires_at: datetime | None
+    asked_price: Decimal | None = None
 
 
 def record(
@@ -298,8 +300,9 @@ def advance(
     reason: str,
     now: datetime,
     expires_at: datetime | None = None,
+    data: str | None = None,
 ) -> IntentStatus:
-    """Moves an intent by one event, tells it, and returns the new status.
+    """Moves an intent by one event, tells it (`data` goes with the notice), and returns the new status.
 
     ValueError if the table of transitions forbids it, LostClaim if somebody else acts on the lane.
     """
@@ -319,10 +322,15 @@ def advance(
         raise LostClaim(f"intent {intent.id} is not {intent.status} any more")
     if status is not intent.status:
         tell(tx, intent.id, status.lower(), reason, now)
-        outbox.notify(
-            tx, kind=status.lower(), text=_headline(intent.alert, reason), alert_id=intent.id, now=now
-        )
+        text = _headline(intent.alert, reason)
+        outbox.notify(tx, kind=status.lower(), text=text, alert_id=intent.id, now=now, data=data)
     return status
+
+
+def asked(tx: Connection, held: Claim, intent_id: str, price: Decimal) -> None:
+    """Remembers where the market stood when a person was asked."""
+    hold(tx, held)
+    tx.execute(update(intents).where(intents.c.id == intent_id).values(asked_price=price))
 
 
 def stumble(tx: Connection, held: Claim, intent_id: str) -> int:
@@ -421,6 +429,7 @@ def _intent(row: Row[Any]) -> Intent:
         received_at=row.received_at,
         effective_at=row.effective_at,
         expires_at=row.expires_at,
+        asked_price=row.asked_price,
     )
 
 

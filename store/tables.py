@@ -116,6 +116,7 @@ refusals = Table(
 )
 
 #: What we mean to do about an alert; same id. `venue` is where it trades (PAPER:… is simulated).
+#: `asked_price` is where the market stood when a person was asked.
 intents = Table(
     "intents",
     metadata,
@@ -129,6 +130,7 @@ intents = Table(
     Column("reason", Text, nullable=False, default=""),
     Column("effective_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
+    Column("asked_price", DecimalText),
     Column("attempts", Integer, nullable=False, default=0),
     Column("free_collateral", DecimalText),
     Column("risk", DecimalText),
@@ -241,7 +243,7 @@ events = Table(
     sqlite_autoincrement=True,
 )
 
-#: Outbox: one thing to tell people; `posted_at` once the channel took it.
+#: Outbox: one thing to tell people; `posted_at` once the channel took it. `data` is JSON for its picture.
 notices = Table(
     "notices",
     metadata,
@@ -250,6 +252,7 @@ notices = Table(
     Column("kind", Text, nullable=False),
     Column("alert_id", Text),
     Column("text", Text, nullable=False),
+    Column("data", Text),
     Column("posted_at", UtcDateTime),
     Index("ix_notices_unposted", "posted_at", "seq"),
     sqlite_autoincrement=True,
@@ -262,9 +265,42 @@ votes = Table(
     Column("seq", _Serial, primary_key=True, autoincrement=True),
     Column("intent_id", Text, ForeignKey("intents.id"), nullable=False),
     Column("voter", Text, nullable=False),
+    Column("name", Text),
     Column("approve", Boolean, nullable=False),
     Column("at", UtcDateTime, nullable=False),
     UniqueConstraint("intent_id", "voter"),
+    sqlite_autoincrement=True,
+)
+
+#: The message in which Discord shows an alert: `told_seq` is the last event that its thread has, `shown`
+#: a digest of what the message says, `data` the question as it was put, `live` whether more may come.
+cards = Table(
+    "cards",
+    metadata,
+    Column("alert_id", Text, ForeignKey("alerts.id"), primary_key=True),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("message_id", BigInteger, nullable=False, unique=True),
+    Column("thread_id", BigInteger),
+    Column("told_seq", BigInteger, nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("live", Boolean, nullable=False),
+    Column("data", Text),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("ix_cards_live", "live"),
+)
+
+#: Charts that a person asked for: the runner fetches the candles, a notice carries them back.
+chart_requests = Table(
+    "chart_requests",
+    metadata,
+    Column("seq", _Serial, primary_key=True, autoincrement=True),
+    Column("at", UtcDateTime, nullable=False),
+    Column("exchange", Text, nullable=False),
+    Column("symbol", Text, nullable=False),
+    Column("interval", Text, nullable=False),
+    Column("channel_id", BigInteger, nullable=False),
+    Column("done_at", UtcDateTime),
+    Index("ix_chart_requests_done", "done_at", "seq"),
     sqlite_autoincrement=True,
 )
 

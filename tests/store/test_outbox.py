@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from decimal import Decimal
+from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Table, insert
 
 from store import Conflict, Store, outbox
-from store.tables import DecimalText, UtcDateTime, alerts, intents
+from store.tables import alerts, intents
+from tests.store.rows import add
 
 INTENT = "0123456789abcdef0123"
-
-
-def add(tx: Connection, table: Table, now: datetime, **values: object) -> None:
-    """A row with any value in every column that must have one."""
-    for column in table.columns:
-        if column.name not in values and not column.nullable and column.autoincrement is not True:
-            if isinstance(column.type, UtcDateTime):
-                values[column.name] = now
-            elif isinstance(column.type, DecimalText):
-                values[column.name] = Decimal(0)
-            else:
-                values[column.name] = column.type.python_type()
-    tx.execute(insert(table).values(values))
 
 
 @pytest.fixture
@@ -115,3 +101,33 @@ def test_one_of_many_simultaneous_votes_counts(store: Store, clock: Any, intent:
 def test_nobody_votes_on_what_is_not_there(store: Store, clock: Any) -> None:
     with pytest.raises(Conflict), store.write() as tx:
         outbox.vote(tx, intent_id="none", voter="zoe", approve=True, now=clock())
+
+
+def test_the_data_of_a_notice_goes_once_it_was_told(store: Store, clock: Any) -> None:
+    with store.write() as tx:
+        outbox.notify(tx, kind="chart", text="c", alert_id=None, now=clock(), data='{"bars":[]}')
+    (notice,) = waiting(store)
+    assert notice.data == '{"bars":[]}'
+    with store.write() as tx:
+        assert outbox.posted(tx, notice.seq, clock())
+        assert not tx.exec_driver_sql("SELECT data FROM notices").scalar_one()
+
+
+def test_what_is_too_old_to_be_news_is_not_told(store: Store, clock: Any) -> None:
+    notify(store, clock, "old")
+    clock.advance(timedelta(hours=2))
+    notify(store, clock, "new")
+    with store.write() as tx:
+        assert outbox.forgo(tx, before=clock() - timedelta(hours=1), now=clock()) == 1
+    assert [notice.text for notice in waiting(store)] == ["new"]
+
+
+def test_old_log_lines_are_deleted_and_nothing_else(store: Store, clock: Any) -> None:
+    with store.write() as tx:
+        for kind in ("log", "log", "entry"):
+            outbox.notify(tx, kind=kind, text=kind, alert_id=None, now=clock())
+        told, _, entry = outbox.unposted(tx, 9)
+        outbox.posted(tx, told.seq, clock())
+        outbox.posted(tx, entry.seq, clock())
+        assert outbox.prune(tx, kinds=("log", "error"), before=clock.advance(1)) == 1
+        assert tx.exec_driver_sql("SELECT count(*) FROM notices").scalar_one() == 2
