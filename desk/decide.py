@@ -9,6 +9,7 @@ import logging
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from desk.question import question
 from desk.stages import mark
 from desk.work import Work
 from store import journal, orders, outbox, switches
@@ -16,7 +17,7 @@ from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, AlertKind, IntentStatus, Limits
+from trading.model import ZERO, AlertKind, IntentStatus, Limits, OrderType
 from trading.pnl import unrealised
 from trading.policy import Decision, History
 
@@ -50,10 +51,15 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
     )
     if decision.status is not IntentStatus.EXPIRED:
         work.observe(work.lane, intent.alert, intent.received_at)
-    expires_at = None
+    expires_at, asked = None, None
     if decision.status is IntentStatus.AWAITING_APPROVAL:
+        asked = question(work, intent)
+        # The time to answer begins when the question is put.
+        now = work.clock()
         expires_at = now + work.settings.approval_timeout
     with work.store.write() as tx:
+        if asked is not None and asked.market is not None:
+            journal.asked(tx, work.claim, intent.id, asked.market)
         status = journal.advance(
             tx,
             work.claim,
@@ -62,6 +68,7 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
             reason=decision.reason,
             now=now,
             expires_at=expires_at,
+            data=asked.data if asked is not None else None,
         )
     mark("decided")
     return status
@@ -80,13 +87,13 @@ def count_votes(work: Work, intent: Intent) -> IntentStatus:
         limit = work.settings.approval_timeout.total_seconds()
         return _conclude(work, intent, IntentEvent.EXPIRE, f"nobody approved it within {limit:.0f} s")
     if not first.approve:
-        return _conclude(work, intent, IntentEvent.DECLINE, f"declined by {first.voter}")
+        return _conclude(work, intent, IntentEvent.DECLINE, f"declined by {first.by}")
     decision = recheck(work, intent)
     if decision.status is IntentStatus.APPROVED:
         drifted = _drift(work, intent)
         if drifted is not None:
             return _conclude(work, intent, IntentEvent.DENY, drifted)
-        return _conclude(work, intent, IntentEvent.APPROVE, f"approved by {first.voter}")
+        return _conclude(work, intent, IntentEvent.APPROVE, f"approved by {first.by}")
     return _conclude(work, intent, _EVENTS[decision.status], decision.reason)
 
 
@@ -131,17 +138,29 @@ def _has_keys(work: Work) -> bool:
 
 
 def _drift(work: Work, intent: Intent) -> str | None:
-    """Why the price has moved too far since the alert; a price that cannot be had is reason enough."""
-    alert = intent.alert
+    """Why the price has moved too far since the alert; a price that cannot be had is reason enough.
+
+    A limit's price says where the order belongs, not where the market was: there the market at the
+    question counts.
+    """
+    alert, then = intent.alert, intent.asked_price
     stop = alert.levels.stop
-    if alert.kind is not AlertKind.ENTRY or alert.price is None or stop is None:
+    if alert.kind is not AlertKind.ENTRY or stop is None:
         return None
+    if alert.price is not None and (alert.order_type is not OrderType.LIMIT or then is None):
+        then = alert.price
+    if then is None:
+        return "nobody could tell the price when it was asked, so how far it has moved since is not known"
     try:
         price = work.exchange.price(work.lane.symbol)
     except VenueError as error:
         return f"the price could not be checked at the vote: {error}"
     return policy.drift(
-        price_then=alert.price, price_now=price, stop=stop, max_share=work.settings.approval_max_drift
+        price_then=then,
+        price_now=price,
+        entry=alert.price if alert.price is not None else then,
+        stop=stop,
+        max_share=work.settings.approval_max_drift,
     )
 
 

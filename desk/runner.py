@@ -20,6 +20,7 @@ from pathlib import Path
 
 from desk import logs
 from desk.lane import backoff, run_lane
+from desk.painter import Painter
 from desk.settings import Settings, from_environment
 from desk.stages import mark
 from desk.venues import Venues
@@ -37,6 +38,7 @@ RENEW_EVERY = 2.0
 TICK = 0.25
 BEAT_EVERY = 5.0
 SWEEP_EVERY = 30.0
+DRAW_EVERY = 1.0
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
@@ -57,6 +59,7 @@ class Runner:
         self._settings = settings
         self._clock = clock
         self._venues = venues or Venues(store, settings, clock)
+        self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._lock = threading.Lock()
@@ -124,6 +127,10 @@ class Runner:
         """Finds lanes that hold undone intents and that nobody would look at."""
         with self._store.write() as tx:
             journal.wake_forgotten(tx, now=self._clock())
+
+    def draw(self) -> None:
+        """Fetches the candles of charts that people asked for, in a thread of its own: lanes do not wait."""
+        self._painter.look()
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
         if not room.acquire(timeout=TICK):
@@ -196,6 +203,7 @@ class Runner:
                 clock=self._clock,
                 stopping=self._stop.is_set,
                 observe=self._venues.observe,
+                candles=self._venues.candles,
             )
             due_at = run_lane(work)
         except Stopping:
@@ -244,6 +252,7 @@ class _Chores:
             (RENEW_EVERY, runner.free_dead),
             (RENEW_EVERY, runner.renew),
             (SWEEP_EVERY, runner.sweep),
+            (DRAW_EVERY, runner.draw),
         )
         self._next = [0.0] * len(self._every)
 

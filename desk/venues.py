@@ -6,10 +6,13 @@ It must never hand out a real venue while LIVE_TRADING is off.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+from typing import TypeVar, cast
 
 from desk.settings import Settings
 from exchanges import Credentials, Exchange, available, connect
@@ -17,11 +20,21 @@ from exchanges._http import Hosts
 from exchanges.paper import FEES, PaperExchange
 from store import Store, journal, views
 from store.paper import SqlPaperLedger, observe
-from trading.errors import Denied
-from trading.model import Alert, AlertKind, Lane, OrderType, Protection
+from trading.errors import Denied, Rejected, VenueError
+from trading.model import Alert, AlertKind, Candle, Lane, OrderType, Protection
 
 PAPER = "PAPER"
 MAIN = "MAIN"
+#: Bars of a chart: those that are drawn, and before them enough to give a slow average its start.
+CANDLES = 400
+#: Seconds that a question waits for its candles.
+CANDLES_WITHIN = 4.0
+#: An exchange that did not tell its candles is not asked for others so soon: questions do not wait twice.
+_DEAF = timedelta(seconds=60)
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Venues:
@@ -43,6 +56,8 @@ class Venues:
         self._protection = protection
         self._ledger = SqlPaperLedger(store)
         self._open: dict[tuple[str, str], Exchange] = {}
+        self._markets: dict[tuple[str, str], Exchange] = {}
+        self._deaf: dict[str, datetime] = {}
         self._lock = Lock()
 
     def exchange(self, lane: Lane) -> Exchange:
@@ -66,12 +81,54 @@ class Venues:
             return
         self.price(lane.symbol, alert.price, at)
 
+    def candles(self, lane: Lane, interval: str) -> tuple[Sequence[Candle], str]:
+        """The last bars of a lane's instrument, or none and the reason. Asks nobody where nothing shows them.
+
+        The paper venue has none of its own: there the exchange that it stands for is asked, without keys.
+        """
+        if self._settings.discord_token is None:
+            return (), "nothing is set up that would show them"
+        now = self._clock()
+        if self._deaf.get(lane.venue, now) > now:
+            return (), "the exchange did not answer a moment ago"
+        try:
+            market = self._open_market(lane)
+            bars = in_time(lambda: market.candles(lane.symbol, interval, CANDLES), CANDLES_WITHIN)
+        except Denied as denied:
+            return (), denied.reason
+        except Rejected as error:
+            return (), error.message
+        except (VenueError, TimeoutError) as error:
+            _log.warning("%s: no candles: %s", lane, error)
+            self._deaf[lane.venue] = now + _DEAF
+            return (), "the exchange does not answer"
+        return bars, "" if bars else f"{lane.venue} has no candles of {interval}"
+
     def price(self, symbol: str, price: Decimal, at: datetime) -> None:
         """Sets the paper price of an instrument and wakes every lane that trades it."""
         with self._store.write() as tx:
             now = self._clock()
             observe(tx, symbol=symbol, price=price, at=at, now=now, fees=FEES)
             journal.wake(tx, symbol=symbol, now=now)
+
+    def _open_market(self, lane: Lane) -> Exchange:
+        """Who can tell the candles of a lane: its exchange, without keys. Denied if nobody can."""
+        name = lane.venue.rpartition(":")[2]
+        if name == PAPER:
+            raise Denied("the paper venue has no candles: name an exchange in the alert")
+        if name not in available():
+            raise Denied(f"this server has no adapter for {name}")
+        account = self._settings.accounts.get(lane.account)
+        real = account is not None and not lane.venue.startswith(PAPER)
+        network = account.rules.network if account is not None and real else "live"
+        with self._lock:
+            if (name, network) not in self._markets:
+                nobody = Credentials(key="", secret="")
+                urls = self._settings.api_urls
+                self._markets[name, network] = connect(
+                    name, nobody, network=network, hosts=self._hosts, urls=urls
+                )
+            return self._markets[name, network]
 
     def _make(self, lane: Lane) -> Exchange:
         if lane.venue.startswith(PAPER):
@@ -109,3 +166,23 @@ def live(venue: str, account: str, settings: Settings, hosts: Hosts, subaccount:
         subaccount="" if account == MAIN else subaccount or account,
     )
     return connect(venue, credentials, network=known.rules.network, hosts=hosts, urls=settings.api_urls)
+
+
+def in_time(ask: Callable[[], T], seconds: float) -> T:
+    """What `ask` returns or raises; TimeoutError if that takes longer, and its answer is dropped then."""
+    answers: SimpleQueue[tuple[T | None, Exception | None]] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((ask(), None))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where it was asked
+            answers.put((None, error))
+
+    Thread(target=run, name="candles", daemon=True).start()
+    try:
+        value, error = answers.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast("T", value)

@@ -5,7 +5,7 @@ Holds references and asks whether to stop; must never act on its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from desk.settings import Settings
 from exchanges import Capabilities, Exchange
 from store import Store
 from store.journal import Claim
-from trading.model import AccountRules, Alert, Lane
+from trading.model import AccountRules, Alert, Candle, Lane
 
 
 class Stopping(Exception):
@@ -38,6 +38,7 @@ class Work:
     clock: Callable[[], datetime]
     stopping: Callable[[], bool]
     observe: Callable[[Lane, Alert, datetime], None]
+    candles: Callable[[Lane, str], tuple[Sequence[Candle], str]]
 
     @property
     def lane(self) -> Lane:

@@ -136,23 +136,27 @@ def recheck(
     return refusal or Decision(status=IntentStatus.APPROVED, reason="")
 
 
-def drift(*, price_then: Decimal, price_now: Decimal, stop: Decimal, max_share: Decimal) -> str | None:
+def drift(
+    *, price_then: Decimal, price_now: Decimal, entry: Decimal, stop: Decimal, max_share: Decimal
+) -> str | None:
     """Why the price has moved too far since an entry was asked for, or None.
 
-    `max_share` is a share of the distance |price_then − stop|; a price at or behind the stop is
-    always too far. Raises ValueError for what is no amount.
+    `max_share` is a share of the distance |entry − stop|, where `entry` is the price that the entry counts
+    on: a limit's own, else `price_then`. A price at or behind the stop is always too far. Raises ValueError
+    for what is no amount.
 
-    >>> drift(price_then=Decimal(100), price_now=Decimal(106), stop=Decimal(90), max_share=Decimal("0.5"))
+    >>> drift(price_then=Decimal(100), price_now=Decimal(106), entry=Decimal(100), stop=Decimal(90),
+    ...     max_share=Decimal("0.5"))
     'the price moved from 100 to 106, more than 0.5 of the distance to the stop at 90'
     """
-    need_positive(price_then=price_then, price_now=price_now, stop=stop)
+    need_positive(price_then=price_then, price_now=price_now, entry=entry, stop=stop)
     need_decimals(max_share=max_share)
     with localcontext(MONEY):
         moved = f"the price moved from {plain(price_then)} to {plain(price_now)}"
-        behind = price_now <= stop if stop < price_then else price_now >= stop
+        behind = price_now <= stop if stop < entry else price_now >= stop
         if behind:
             return f"{moved}, behind the stop at {plain(stop)}"
-        if abs(price_now - price_then) > max_share * abs(price_then - stop):
+        if abs(price_now - price_then) > max_share * abs(entry - stop):
             return f"{moved}, more than {plain(max_share)} of the distance to the stop at {plain(stop)}"
     return None
 

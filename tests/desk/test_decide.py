@@ -81,6 +81,33 @@ def test_a_price_that_moved_too_far_denies(rig: Any, price: str, status: str) ->
     assert rig.status(alert_id) == status
 
 
+@pytest.mark.parametrize(("price", "status"), [("42240", "DONE"), ("42260", "DENIED")])
+def test_a_limit_drifts_from_the_market_of_the_question(rig: Any, price: str, status: str) -> None:
+    rig.send("tp1")
+    rig.price("42000")
+    alert_id = ask(rig, type="limit", price="41000", **{"long SL": "40500"})
+    rig.price(price)
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == status
+
+
+def test_an_entry_without_a_price_drifts_from_the_market_of_the_question(rig: Any) -> None:
+    rig.price("42000")
+    alert_id = ask(rig, price="")
+    rig.price("42260")
+    rig.vote(alert_id, approve=True)
+    assert "the price moved from 42000 to 42260" in rig.alert(alert_id)["reason"]
+
+
+def test_without_a_price_then_nobody_can_say_how_far_it_moved(rig: Any) -> None:
+    rig.price("42000")
+    rig.flaky().order_fault("unreachable", at=0, verb="price")
+    alert_id = ask(rig, price="")
+    rig.vote(alert_id, approve=True)
+    assert rig.status(alert_id) == "DENIED"
+    assert "nobody could tell the price" in rig.alert(alert_id)["reason"]
+
+
 def test_halt_at_the_vote_denies(rig: Any) -> None:
     alert_id = ask(rig)
     control.halt(rig.store, reason="test", by="web", now=rig.clock())

@@ -300,7 +300,7 @@ def test_an_entry_that_waited_for_a_vote_has_the_votes_age() -> None:
     ],
 )
 def test_drift(now: str, stop: str, told: str | None) -> None:
-    reason = drift(price_then=D(100), price_now=D(now), stop=D(stop), max_share=D("0.5"))
+    reason = drift(price_then=D(100), price_now=D(now), entry=D(100), stop=D(stop), max_share=D("0.5"))
     assert (reason is None) == (told is None)
     assert told is None or told in str(reason)
 
@@ -317,3 +317,10 @@ def test_an_exit_is_never_held_back_for_age_or_halt(
     alert = replace(EXIT, sent_at=None if sent is None else ago(sent))
     answer = decided(alert, received_at=ago(waited), halted=halted, has_keys=keys, rules=None)
     assert (answer.status is IntentStatus.APPROVED) == keys
+
+
+@pytest.mark.parametrize(("now", "fine"), [("105", True), ("106", False), ("80", False), ("81", False)])
+def test_a_limit_drifts_by_its_own_distance(now: str, fine: bool) -> None:
+    """It waits at 90 with its stop at 80, while the market was at 100 when a person was asked."""
+    reason = drift(price_then=D(100), price_now=D(now), entry=D(90), stop=D(80), max_share=D("0.5"))
+    assert (reason is None) is fine
