@@ -19,6 +19,7 @@ from desk.settings import Settings
 from desk.stages import mark
 from store import Store, Transaction, journal, outbox, views
 from trading.alert import Body, decode, parse, scrub
+from trading.body import NOT_LET_IN
 from trading.errors import AlertInvalid, StoreUnavailable
 from trading.model import Alert, AlertKind, IntentStatus, Route, Source
 
@@ -27,7 +28,6 @@ TRADINGVIEW_ADDRESSES = frozenset({"52.89.214.238", "34.212.75.30", "54.218.53.1
 
 PAPER = "PAPER"
 
-_UNKNOWN = "the passphrase is missing or wrong"
 _LOCKED = "too many wrong passphrases from this address; wait ten minutes"
 _UNSTORED = "it could not be stored and will not be traded; send it again"
 _LONGEST_REASON = 500
@@ -104,7 +104,7 @@ class Intake:
         try:
             body = decode(json.dumps(fields).encode())
         except AlertInvalid as error:
-            return refused(error.code, error.reason, field=error.field)
+            return refused(error.code, error.reason, field=error.field, mend=error.mend)
         with self._store.write() as tx:
             return self._take(tx, body, Route.DISCORD, Source.DISCORD, self._clock())
 
@@ -156,7 +156,7 @@ class Intake:
             if ours:
                 return self._refuse(tx, text, error, route, now)
             self._keep(tx, text, error, route, now)
-        return refused(error.code, error.reason, field=error.field)
+        return refused(error.code, error.reason, field=error.field, mend=error.mend)
 
     def _unknown(self, address: str, now: datetime) -> Answer:
         if self._gate.remembers(address, now):
@@ -166,13 +166,13 @@ class Intake:
                 return refused(429, _LOCKED)
             count = self._gate.fail(tx, address, now)
         _log.warning("wrong or missing passphrase from %s, number %d", address, count)
-        return refused(401, _UNKNOWN)
+        return refused(401, NOT_LET_IN)
 
     def _refuse(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> Answer:
         self._keep(tx, text, error, route, now)
         said = _storable(f"An alert was refused and not traded. {error}"[:_LONGEST_REASON])
         outbox.notify(tx, kind="refused", text=said, alert_id=None, now=now)
-        return refused(error.code, error.reason, field=error.field)
+        return refused(error.code, error.reason, field=error.field, mend=error.mend)
 
     def _conflict(
         self, tx: Transaction, body: Body, alert: Alert, first: str, route: Route, now: datetime
@@ -215,11 +215,13 @@ def venue_of(exchange: str, *, live: bool) -> str:
     return name if live and name != PAPER else f"{PAPER}:{name}"
 
 
-def refused(code: int, message: str, *, field: str | None = None) -> Answer:
-    """A no, with the field that caused it where one did."""
+def refused(code: int, message: str, *, field: str | None = None, mend: str = "") -> Answer:
+    """A no, with the field that caused it where one did, and what to write instead."""
     body: dict[str, object] = {"success": False, "message": message}
     if field is not None:
         body["field"] = field
+    if mend:
+        body["mend"] = mend
     return Answer(code=code, body=body)
 
 

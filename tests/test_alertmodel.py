@@ -12,8 +12,8 @@ import pytest
 
 from trading.alert import decode, parse
 from trading.alertmodel import Example, examples
-from trading.body import KEYS, PLACEHOLDER, canonical
 from trading.errors import AlertInvalid
+from trading.keys import KEYS, PLACEHOLDER, canonical
 from trading.model import Alert, AlertKind, Levels, OrderType, Rung, Side
 
 TEXT = (Path(__file__).parents[1] / "alertmodel.txt").read_text(encoding="utf-8")

@@ -13,9 +13,10 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-from trading.body import NOTHING, Body, canonical, decode, shown
+from trading.body import Body, decode
 from trading.errors import AlertInvalid
-from trading.model import ZERO, Alert, AlertKind, Levels, OrderType, Rung, Side
+from trading.keys import NOTHING, canonical, member, nearest, shown
+from trading.model import ZERO, Alert, AlertKind, Levels, OrderType, Rung, Side, plain
 from trading.scrub import scrub
 from trading.symbols import symbol_of
 
@@ -36,6 +37,7 @@ _FIRST_MILLISECONDS = 10**11  # as seconds that is the year 5138, as millisecond
 _SIDES = {"buy": Side.BUY, "long": Side.BUY, "sell": Side.SELL, "short": Side.SELL}
 _TYPES = {"market": OrderType.MARKET, "limit": OrderType.LIMIT}
 _KNOWN_MESSAGES = "entry, exit, tp1, tp2 ..., and any that ends in breakeven"
+_ACCOUNT_MEND = "write the NAME of one of the server's accounts, as in RISK_NAME"
 _POSITIONS = frozenset({"long", "short", "flat"})
 
 _DECIMAL = re.compile(r"-?([0-9]{1,12})(?:\.([0-9]{1,24}))?(?:[eE]([+-]?[0-9]{1,2}))?")
@@ -67,7 +69,11 @@ def parse(
     exchange = _exchange(fields, exchanges)
     subaccount = _text(fields, "subaccount") or default_subaccount
     if not subaccount:
-        raise AlertInvalid("is missing, and there is no DEFAULT_SUBACCOUNT", field="subaccount")
+        raise AlertInvalid(
+            "is missing, and there is no DEFAULT_SUBACCOUNT",
+            field="subaccount",
+            mend=f"add {member('subaccount')}, or set DEFAULT_SUBACCOUNT",
+        )
     alert = Alert(
         kind=kind,
         message=message,
@@ -93,9 +99,9 @@ def account_of(subaccount: str) -> str:
     """The settings' spelling of a subaccount: `my main` is `MY_MAIN`. AlertInvalid if nothing is left."""
     account = re.sub(r"[^A-Za-z0-9]", "_", subaccount.strip()).upper()
     if not account.strip("_"):
-        raise AlertInvalid("there is no letter or digit in it", field="subaccount")
+        raise AlertInvalid("there is no letter or digit in it", field="subaccount", mend=_ACCOUNT_MEND)
     if len(account) > _MAX_WORD:
-        raise AlertInvalid(f"longer than {_MAX_WORD} characters", field="subaccount")
+        raise AlertInvalid(f"longer than {_MAX_WORD} characters", field="subaccount", mend=_ACCOUNT_MEND)
     return account
 
 
@@ -107,7 +113,12 @@ def _message(fields: _Fields) -> tuple[str, AlertKind]:
         return message, AlertKind.BREAKEVEN
     if _TOLD.fullmatch(message):
         return message, AlertKind.TOLD
-    raise AlertInvalid(f"{shown(message)} is not known; known are {_KNOWN_MESSAGES}", field="message")
+    near = nearest(message, ("entry", "exit", "breakeven", "tp1_breakeven"))
+    raise AlertInvalid(
+        f"{shown(message)} is not known; known are {_KNOWN_MESSAGES}",
+        field="message",
+        mend=f'did you mean "{near}"?' if near else f"write {member('message')}",
+    )
 
 
 def _exchange(fields: _Fields, exchanges: Collection[str]) -> str:
@@ -116,10 +127,16 @@ def _exchange(fields: _Fields, exchanges: Collection[str]) -> str:
         raise AlertInvalid(
             f"{shown(exchange)} is a delayed feed: its prices are minutes old and are not traded",
             field="exchange",
+            mend="make the alert on a chart with real-time data of this exchange",
         )
     known = sorted({name.upper() for name in exchanges})
     if exchange not in known:
-        raise AlertInvalid(f"{shown(exchange)} is not known; known are {', '.join(known)}", field="exchange")
+        near = nearest(exchange, known)
+        raise AlertInvalid(
+            f"{shown(exchange)} is not known; known are {', '.join(known)}",
+            field="exchange",
+            mend=f'did you mean "{near}"?' if near else f"write {member('exchange')}",
+        )
     return exchange
 
 
@@ -138,10 +155,12 @@ def _no_entry(alert: Alert, fields: _Fields) -> Alert:
 def _entry(alert: Alert, fields: _Fields) -> Alert:
     action = _required(fields, "action").lower()
     if action not in _SIDES:
-        raise AlertInvalid(f"{shown(action)} is neither buy nor sell", field="action")
+        mend = f'write {member("action")}, "buy" or "sell"'
+        raise AlertInvalid(f"{shown(action)} is neither buy nor sell", field="action", mend=mend)
     kind = _text(fields, "type").lower() or "market"
     if kind not in _TYPES:
-        raise AlertInvalid(f"{shown(kind)} is neither market nor limit", field="type")
+        mend = f'write {member("type")}, or "limit"'
+        raise AlertInvalid(f"{shown(kind)} is neither market nor limit", field="type", mend=mend)
     entry = replace(
         alert,
         side=_SIDES[action],
@@ -164,19 +183,26 @@ def _check_prices(entry: Alert) -> None:
     word, below, above = ("long", "SL", "TP") if is_long else ("short", "TP", "SL")
     price, stop, target = entry.price, entry.levels.stop, entry.levels.target
     if stop is None:
-        raise AlertInvalid("an entry needs a stop", field=f"{word} SL")
+        mend = f"write {member(f'{word} SL')}, and plot the level from the signal on"
+        raise AlertInvalid("an entry needs a stop", field=f"{word} SL", mend=mend)
     if price is None:
         if entry.order_type is OrderType.LIMIT:
-            raise AlertInvalid("a limit entry needs its price", field="price")
+            mend = f"write {member('price')}"
+            raise AlertInvalid("a limit entry needs its price", field="price", mend=mend)
         return
     lower, upper = (stop, target) if is_long else (target, stop)
+    mend = f"a {word} has its {below} below and its {above} above the price: are two levels swapped?"
     if lower is not None and lower >= price:
         raise AlertInvalid(
-            f"{lower:f} must be below the price {price:f} of a {word} entry", field=f"{word} {below}"
+            f"{lower:f} must be below the price {price:f} of a {word} entry",
+            field=f"{word} {below}",
+            mend=mend,
         )
     if upper is not None and upper <= price:
         raise AlertInvalid(
-            f"{upper:f} must be above the price {price:f} of a {word} entry", field=f"{word} {above}"
+            f"{upper:f} must be above the price {price:f} of a {word} entry",
+            field=f"{word} {above}",
+            mend=mend,
         )
 
 
@@ -184,14 +210,21 @@ def _check_rungs(entry: Alert) -> None:
     """All rungs together close no more than the entry, at prices that can exist."""
     percent = entry.target_close_percent
     if percent is not None and percent > _HUNDRED:
-        raise AlertInvalid(f"{percent:f} is more than 100 percent", field="tp Close")
+        mend = "write the percent that one target closes: 25 for a quarter"
+        raise AlertInvalid(f"{percent:f} is more than 100 percent", field="tp Close", mend=mend)
     if not entry.rungs:
         return
     if percent is None:
-        raise AlertInvalid("targets tp1 Mult ... need the percent that each closes", field="tp Close")
+        raise AlertInvalid(
+            "targets tp1 Mult ... need the percent that each closes",
+            field="tp Close",
+            mend=f"write {member('tp Close')}, or take the targets out",
+        )
     if percent * len(entry.rungs) > _HUNDRED:
         raise AlertInvalid(
-            f"{len(entry.rungs)} targets of {percent:f} percent close more than 100 percent", field="tp Close"
+            f"{len(entry.rungs)} targets of {percent:f} percent close more than 100 percent",
+            field="tp Close",
+            mend=f"write {plain(_HUNDRED // len(entry.rungs))} or less, or take targets out",
         )
     stop = entry.levels.stop
     if entry.side is Side.BUY or entry.price is None or stop is None:
@@ -201,6 +234,7 @@ def _check_rungs(entry: Alert) -> None:
             raise AlertInvalid(
                 f"{rung.multiple:f} times the stop distance below {entry.price:f} is no price above 0",
                 field=f"tp{rung.number} Mult",
+                mend="write a smaller multiple, or plot 0 where there is no such target",
             )
 
 
@@ -211,7 +245,8 @@ def _rungs(fields: _Fields) -> tuple[Rung, ...]:
         multiple = _level(fields, name) if match else None
         if match and multiple is not None:
             if not 1 <= int(match[1]) <= MAX_RUNGS:
-                raise AlertInvalid(f"targets are numbered 1 to {MAX_RUNGS}", field=name)
+                mend = "number the targets from 1 on"
+                raise AlertInvalid(f"targets are numbered 1 to {MAX_RUNGS}", field=name, mend=mend)
             rungs.append(Rung(number=int(match[1]), multiple=multiple))
     return tuple(sorted(rungs, key=lambda rung: rung.number))
 
@@ -241,7 +276,9 @@ def _amount(fields: _Fields, name: str, *, strict: bool = True) -> Decimal | Non
     if not strict:
         return None
     raise AlertInvalid(
-        f"{shown(str(value))} is {'no plain number' if amount is None else 'negative'}", field=name
+        f"{shown(str(value))} is {'no plain number' if amount is None else 'negative'}",
+        field=name,
+        mend="write digits with a dot, such as 42000.5, without a sign or thousands separators; 0 for none",
     )
 
 
@@ -266,9 +303,11 @@ def _sent_at(fields: _Fields, received_at: datetime, kind: AlertKind) -> datetim
         return None
     sent_at = _time(text)
     if sent_at is None:
-        raise AlertInvalid(f"{shown(text)} is no ISO 8601 time; use {{{{timenow}}}}", field="time")
+        reason = f"{shown(text)} is no ISO 8601 time; use {{{{timenow}}}}"
+        raise AlertInvalid(reason, field="time", mend=f"write {member('time')}")
     if kind is AlertKind.ENTRY and sent_at - received_at > MAX_FUTURE:
-        raise AlertInvalid(f"{shown(text)} is more than a day in the future", field="time")
+        mend = f"write {member('time')}: the time when the alert fires, in UTC"
+        raise AlertInvalid(f"{shown(text)} is more than a day in the future", field="time", mend=mend)
     return min(sent_at, received_at)
 
 
@@ -290,7 +329,7 @@ def _key(fields: _Fields) -> str | None:
     if key.lower() in NOTHING:
         return None
     if len(key) > _MAX_KEY:
-        raise AlertInvalid(f"longer than {_MAX_KEY} characters", field="id")
+        raise AlertInvalid(f"longer than {_MAX_KEY} characters", field="id", mend="shorten it")
     return key
 
 
@@ -319,7 +358,7 @@ def _chart_url(fields: _Fields) -> str | None:
 def _required(fields: _Fields, name: str) -> str:
     text = _text(fields, name)
     if not text:
-        raise AlertInvalid("is missing or empty", field=name)
+        raise AlertInvalid("is missing or empty", field=name, mend=f"write {member(name)}")
     return text
 
 
@@ -330,4 +369,4 @@ def _text(fields: _Fields, name: str, *, strict: bool = True) -> str:
         return (value or "").strip()
     if not strict:
         return ""
-    raise AlertInvalid("expected text in quotes", field=name)
+    raise AlertInvalid("expected text in quotes", field=name, mend=f"write {member(name)}")

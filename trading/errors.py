@@ -41,14 +41,15 @@ class AlertInvalid(DeskError):
     """Answer with `code`, keep the body, tell people, never retry.
 
     `code` is 400 when the body is not JSON, else 422; `field` is the alert's key as
-    alertmodel.txt spells it, None for a 400.
+    alertmodel.txt spells it, None for a 400. `mend` says what to write instead.
     """
 
-    def __init__(self, reason: str, *, field: str | None = None, code: int = 422) -> None:
+    def __init__(self, reason: str, *, field: str | None = None, code: int = 422, mend: str = "") -> None:
         super().__init__(f"{field}: {reason}" if field else reason)
         self.field = field
         self.reason = reason
         self.code = code
+        self.mend = mend
 
 
 class Denied(DeskError):

@@ -36,6 +36,7 @@ _DATED = re.compile(
     r"|USD[TC]?[FGHJKMNQUVXZ][0-9]{2}$"  # USDH23
     r"|[-_/][0-9]{4,8}$"  # -0325, _240329
 )
+_MEND = 'write "ticker": "{{ticker}}", on the chart of a perpetual or a spot pair'
 _SYMBOL = re.compile(r"([A-Z0-9]{1,30})-([A-Z0-9]{2,6})(-PERP)?")
 
 
@@ -91,4 +92,4 @@ def _pair(parts: list[str], *, coins: bool) -> tuple[str, str | None]:
 
 
 def _refused(ticker: str, reason: str) -> AlertInvalid:
-    return AlertInvalid(f"{ticker[:40]!a}: {reason}", field="ticker")
+    return AlertInvalid(f"{ticker[:40]!a}: {reason}", field="ticker", mend=_MEND)

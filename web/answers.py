@@ -13,6 +13,7 @@ from http import HTTPStatus
 from flask import Flask, Response
 from werkzeug.exceptions import HTTPException
 
+from trading.body import TOO_LONG
 from trading.errors import StoreUnavailable
 
 _CSP = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -26,7 +27,7 @@ _HEADERS = {
 _MESSAGES = {
     404: "there is nothing here",
     405: "not with this method",
-    413: "over 16 KiB",
+    413: TOO_LONG,
     503: "the database does not answer; try again",
 }
 

@@ -10,11 +10,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from desk.intake import TRADINGVIEW_ADDRESSES
 from desk.wiring import Desk
+from trading.body import MAX_BODY
 from trading.model import Route
 from web.access import address_of, bucket
 from web.answers import answer, failure
-
-MAX_BODY = 16 * 1024
 
 blueprint = Blueprint("webhook", __name__)
 

@@ -14,10 +14,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trading.alert import MAX_RUNGS, account_of, canonical, decode, parse, scrub
-from trading.body import KEYS, MAX_DEPTH, MAX_KEYS
+from trading.body import MAX_KEYS
 from trading.errors import AlertInvalid
+from trading.keys import KEYS
 from trading.model import Alert, AlertKind, Levels, OrderType, Rung, Side
 from trading.scrub import MAX_SCRUBBED
+from trading.syntax import MAX_DEPTH
 
 NOW = datetime(2026, 11, 2, 12, 0, tzinfo=UTC)
 SECRET = "s3cret-of-the-house"
