@@ -97,6 +97,8 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
             for order in (*changed, *gone):
                 orders.settle(tx, work.claim, order, now=now)
             mine = [*(state.trade.orders if state.trade else ()), *state.unsettled, *changed]
+            # The close of an exit is none of the trade's, and has ended by the time that its fill is told.
+            mine += orders.numbered(tx, work.lane, (fill.venue_order_id for fill in fills))
             for fill in orders.add_fills(tx, work.claim, _named(fills, mine), now=now):
                 _tell_fill(tx, fill, now)
             if fills:

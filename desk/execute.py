@@ -35,7 +35,6 @@ from trading.model import (
     OrderStatus,
     OrderType,
     Plan,
-    Position,
     Protection,
     Role,
     plain,
@@ -139,7 +138,7 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
             return Later(work.ours(doubt))
         if not view.position.is_flat:
             _cancel(work, intent, [report for report in view.resting if report.type is not OrderType.STOP])
-            refused = _close(work, intent, view.position)
+            refused = _close(work, intent, view)
             if refused is not None:
                 return refused
         elif view.resting:
@@ -179,13 +178,16 @@ def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport], *, all_o
             journal.tell(tx, intent.id, "cancelled", names, work.clock())
 
 
-def _close(work: Work, intent: Intent, position: Position) -> Later | Ended | None:
+def _close(work: Work, intent: Intent, view: View) -> Later | Ended | None:
     with work.store.write() as tx:
         closes = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.CLOSE]
+        # What one of them filled may not stand in our fills yet: it is not closed twice.
+        if view.drifting and any(o.filled_quantity for o in closes):
+            return Later(work.clock() + _SOON)
         refused = sum(o.status is OrderStatus.REJECTED for o in closes)
         if refused >= CLOSE_ATTEMPTS and intent.kind is AlertKind.ENTRY:
             return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
-        order = closing(position=position, intent_id=intent.id, attempt=len(closes) + 1)
+        order = closing(position=view.position, intent_id=intent.id, attempt=len(closes) + 1)
         orders.add(tx, work.claim, [order], now=work.clock())
     mark("close.planned")
     order = fence.send(work, order)

@@ -234,6 +234,13 @@ def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetim
     return added
 
 
+def numbered(tx: Connection, lane: Lane, numbers: Iterable[str]) -> list[Order]:
+    """The lane's orders that bear these venue_order_ids, ended ones too."""
+    wanted = orders.c.venue_order_id.in_(sorted(set(numbers)))
+    rows = tx.execute(select(orders).where(_at(orders, lane), wanted).order_by(orders.c.seq))
+    return [_order(row) for row in rows]
+
+
 def price(tx: Connection, held: Claim, made: Iterable[Order], *, now: datetime) -> None:
     """Gives orders that filled their average price out of their fills, where the venue's answer had none."""
     hold(tx, held)

@@ -14,6 +14,11 @@ from trading.model import OrderType, Side
 
 Lives = Callable[..., Any]
 
+FILLS = {
+    "BINANCE": "GET /fapi/v1/userTrades",
+    "BYBIT": "GET /v5/execution/list",
+    "FTX": "GET /api/fills",
+}
 SIDES = {"long": (LONG, 1), "short": (SHORT, -1)}
 
 
@@ -105,8 +110,29 @@ def test_an_exit_leaves_nothing_and_touches_no_other_instrument(lives: Lives, ve
     assert life.position == 0
     life.check()
     assert [order.id for order in life.account.orders(other, open=True)] == [kept.id]
+    told = life.alert(alert_id)
+    (close,) = [order for order in told["orders"] if order["role"] == "close"]
+    assert (close["status"], close["average_price"]) == ("FILLED", "42000")
+    assert "fill" in [event["event"] for event in told["timeline"]]
     flat = life.send("exit")
     assert life.status(flat) == "DONE"
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_fills_that_are_told_late_close_nothing_twice(lives: Lives, venue: str) -> None:
+    life = lives(venue)
+    life.send("entry", **LONG)
+    life.wait(2)
+    life.server.reset_log()
+    life.server.fault("throttled", (FILLS[venue], 1))
+    alert_id = life.send("exit")
+    life.wait(4, step=0.5)
+    assert not life.server.unfired
+    assert life.status(alert_id) == "DONE", life.alert(alert_id)
+    (close,) = [order for order in life.alert(alert_id)["orders"] if order["role"] == "close"]
+    assert (close["status"], close["average_price"]) == ("FILLED", "42000"), close
+    assert "alarm" not in [event["event"] for event in life.alert(alert_id)["timeline"]]
+    life.check()
 
 
 @pytest.mark.parametrize("venue", VENUES)
