@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,7 +20,7 @@ from typing import Any, cast
 from requests.structures import CaseInsensitiveDict
 
 from tests.emulator.engine import Engine
-from tests.emulator.wire import Dialect, Key, Request, Response, Seen, rounds, without_secrets
+from tests.emulator.wire import Dialect, Key, Request, Response, Seen, without_secrets
 
 __all__ = ["Dialect", "Fault", "Key", "Request", "Response", "Seen", "Server"]
 
@@ -91,7 +90,6 @@ class Server:
         self._late: list[tuple[Request, Seen]] = []
         self._counts: Counter[str] = Counter()
         self._numbers = 0
-        self._hold_s = 0.0
         self._banned_until: datetime | None = None
         self._in_flight = 0
         self._state = threading.Lock()
@@ -139,10 +137,6 @@ class Server:
     def skew(self, ahead: timedelta) -> None:
         self.engine.skew = ahead
 
-    def hold(self, seconds: float) -> None:
-        """Each answer waits so long from now on: requests that are sent together overlap."""
-        self._hold_s = seconds
-
     def fault(self, kind: Fault | str, key: Key) -> None:
         """Does `kind` to the request `key`, once: ("POST /api/orders", 1) is the first of its kind."""
         with self._state:
@@ -170,11 +164,6 @@ class Server:
             self.log = []
             self._counts.clear()
 
-    def rounds(self, until: Callable[[Seen], bool] | None = None) -> int:
-        """Sequential round trips; see tests.emulator.wire.rounds."""
-        with self._state:
-            return rounds(self.log, until)
-
     def story(self) -> str:
         """The log, one line a request."""
         with self._state:
@@ -196,7 +185,7 @@ class Server:
 
     # -- one request -----------------------------------------------------------------------------------
 
-    def _serve(self, request: Request, handler: _Handler, started: float) -> None:
+    def _serve(self, request: Request, handler: _Handler) -> None:
         with self._state:
             self._numbers += 1
             name = f"{request.method} {self.dialect.route(request.path)}"
@@ -211,7 +200,6 @@ class Server:
                 body=request.body,
                 headers=without_secrets(request.headers),
                 key=key,
-                started=started,
                 fault=fault,
             )
             self.log.append(seen)
@@ -226,19 +214,15 @@ class Server:
         response = self._turned_away(fault)
         if response is None:
             response = self._judge(request, seen, fault)
-        if self._hold_s:
-            self._closing.wait(self._hold_s)
         if fault in (Fault.SILENT_BEFORE, Fault.SILENT_AFTER, Fault.LATE):
             handler.wait_until_given_up(self._closing)
         if fault in (Fault.LOST_BEFORE, Fault.LOST_AFTER) or response is None:
-            seen.ended = time.monotonic()
             handler.drop()
             return
         content, content_type = response.encoded()
         if fault is Fault.CUT:
             content = content[: len(content) // 2]
-        # Noted before it leaves: the client's next request must not seem to overlap this one.
-        seen.status, seen.ended = response.status, time.monotonic()
+        seen.status = response.status
         handler.write(
             response, content, content_type, stop_at=len(content) // 2 if fault is Fault.CUT_SHORT else None
         )
@@ -339,7 +323,6 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _one(self) -> None:
-        started = time.monotonic()
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         if len(body) < length:
@@ -353,7 +336,7 @@ class _Handler(BaseHTTPRequestHandler):
             headers=cast("Any", CaseInsensitiveDict(self.headers.items())),
             body=body,
         )
-        cast("_Listener", self.server).emulated._serve(request, self, started)
+        cast("_Listener", self.server).emulated._serve(request, self)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = _one  # noqa: N815  # http.server finds them by these names
 

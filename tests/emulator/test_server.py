@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -196,27 +195,6 @@ def test_the_skew_stays(server: Server, client: requests.Session, clock: Any) ->
     assert answer.json() == {"time": (clock() - timedelta(seconds=7)).isoformat()}
     assert answer.headers["Date"] == "Mon, 05 Jan 2026 11:59:53 GMT"
     assert clock().tzinfo is UTC
-
-
-def test_rounds_count_what_waited_for_an_answer(server: Server) -> None:
-    server.hold(0.2)
-    together = threading.Barrier(3)
-
-    def read(path: str) -> None:
-        together.wait()
-        requests.get(server.url + path, headers={"Toy-Key": "k"}, timeout=2)
-
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(read, ["/position", "/time", "/position"]))
-    with requests.Session() as client:
-        client.headers["Toy-Key"] = "k"
-        client.get(f"{server.url}/time", timeout=2)
-        client.get(f"{server.url}/position", timeout=2)
-    server.settle()
-    assert server.rounds() == 3
-    assert server.rounds(until=lambda seen: seen.key == ("GET /time", 2)) == 2
-    server.reset_log()
-    assert (server.rounds(), server.story()) == (0, "")
 
 
 def test_settle_tells_of_a_request_that_nobody_gave_up(server: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -94,7 +94,7 @@ class Dialect(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Seen:
-    """One request and what became of it; `started` and `ended` (just before the answer left) are monotonic.
+    """One request and what became of it.
 
     `key` names it for a fault, the ids in its path taken out. `applied`: the dialect was asked (it may have
     refused). `status` is None if the client got no answer.
@@ -107,8 +107,6 @@ class Seen:
     body: bytes
     headers: Mapping[str, str]
     key: Key
-    started: float
-    ended: float | None = None
     applied: bool = False
     status: int | None = None
     fault: str | None = None
@@ -140,24 +138,6 @@ def without_secrets(headers: Mapping[str, str]) -> Mapping[str, str]:
         (name, "***" if any(word in name.lower() for word in _SECRET) else value)
         for name, value in headers.items()
     )
-
-
-def rounds(log: Sequence[Seen], until: Callable[[Seen], bool] | None = None) -> int:
-    """The longest chain of requests, each of which began after the one before it had been answered.
-
-    With `until`: the longest chain that ends with the first request that it is true of.
-    """
-    asked = list(log)
-    if until is not None:
-        last = next((seen for seen in asked if until(seen)), None)
-        assert last is not None, "no request is as `until` says"
-        asked = [seen for seen in asked if seen.ended is not None and seen.ended <= last.started] + [last]
-    chain, free_at = 0, float("-inf")
-    # The chain that always goes on with what ends first is the longest.
-    for seen in sorted((seen for seen in asked if seen.ended is not None), key=lambda seen: seen.ended or 0):
-        if seen.started >= free_at:
-            chain, free_at = chain + 1, seen.ended or 0
-    return chain
 
 
 def to_json(value: Any) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import ssl
+import threading
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from urllib3.exceptions import MaxRetryError, NewConnectionError, SSLError
 from exchanges import _http
 from exchanges._http import READ_TRIES, Hosts, Patience, Request, Wire
 from tests.exchanges.plain_venue import OK, READ, SECRET, WRITE, Dialect, Open
-from tests.exchanges.scripted import CALM, PATIENCE, Answer
+from tests.exchanges.scripted import CALM, PATIENCE, Answer, Scripted, Seen
 from trading.errors import (
     Ambiguous,
     BadCredentials,
@@ -50,6 +53,22 @@ NOTHINGS = {
 
 
 # What comes back, and what goes out
+
+
+def test_calls_go_out_side_by_side(clock: Clock) -> None:
+    """The venue answers none of three before all have come."""
+    all_here = threading.Barrier(3)
+
+    def script(seen: Seen) -> Answer:
+        all_here.wait(PATIENCE)
+        return replace(OK, body=json.dumps({"number": seen.target[-1]}).encode())
+
+    with Scripted(script) as server:
+        host = Hosts(clock, patience=CALM).host(server.url, {})
+        wire = Wire(host, Dialect())
+        asks = [replace(READ, params=(("n", number),)) for number in "123"]
+        told = host.together(*(partial(wire.read, ask) for ask in asks))
+    assert [each["number"] for each in told] == ["1", "2", "3"]
 
 
 def test_amounts_come_as_decimals_to_the_digit(venue: Open) -> None:

@@ -6,10 +6,12 @@ import importlib
 import json
 import shutil
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +26,7 @@ from desk.runner import Runner
 from desk.settings import load
 from desk.venues import Venues
 from exchanges import available
-from exchanges._http import Hosts, Patience
+from exchanges._http import Host, Hosts, Patience
 from store import Store, journal, open_store
 from tests.emulator.engine import Account, Record
 from tests.emulator.server import Server
@@ -51,6 +53,56 @@ MARKETS = {
 }
 
 
+class Chain:
+    """How many requests stood one behind another's answer, without asking a clock.
+
+    A request stands behind all that its own thread has asked, and behind what was asked by the calls whose
+    results that thread has waited for.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._here = threading.local()
+        self._sent: list[tuple[int, str]] = []
+        real = Host.together
+
+        def together(host: Host, *calls: Callable[[], Any]) -> list[Any]:
+            before, depths = self._depth, []
+
+            def one(call: Callable[[], Any]) -> Any:
+                self._depth = before
+                try:
+                    return call()
+                finally:
+                    depths.append(self._depth)
+
+            try:
+                return real(host, *(partial(one, call) for call in calls))
+            finally:
+                self._depth = max(depths, default=before)
+
+        monkeypatch.setattr(Host, "together", together)
+
+    @property
+    def _depth(self) -> int:
+        return int(getattr(self._here, "depth", 0))
+
+    @_depth.setter
+    def _depth(self, depth: int) -> None:
+        self._here.depth = depth
+
+    def begin(self) -> None:
+        self._depth = 0
+        self._sent.clear()
+
+    def add(self, request: requests.PreparedRequest) -> None:
+        self._depth += 1
+        self._sent.append((self._depth, f"{request.url} {request.body!r}"))
+
+    def depth_of(self, word: str) -> int:
+        """The place in its chain, from 1, of the first request that holds `word`."""
+        return next(depth for depth, text in self._sent if word in text)
+
+
 class Transport(HTTPAdapter):
     """Real connections, but for one request, which meets a port where nobody listens."""
 
@@ -59,6 +111,7 @@ class Transport(HTTPAdapter):
         self._route = route
         self._counts: Counter[str] = Counter()
         self.refuse: tuple[str, int] | None = None
+        self.chain: Chain | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._closed = free.getsockname()[1]
@@ -70,6 +123,8 @@ class Transport(HTTPAdapter):
         parts = urlsplit(str(request.url))
         name = f"{request.method} {self._route(parts.path)}"
         self._counts[name] += 1
+        if self.chain is not None:
+            self.chain.add(request)
         if self.refuse == (name, self._counts[name]):
             self.refuse = None
             request.url = parts._replace(netloc=f"127.0.0.1:{self._closed}").geturl()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from exchanges._http import Patience
+from tests.life.conftest import Chain
 from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
 from trading.model import OrderType, Side
 
@@ -213,18 +213,18 @@ def test_a_new_entry_reverses_what_is_open(lives: Lives, venue: str) -> None:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-def test_an_entry_costs_one_round_trip_and_two_with_nothing_known(lives: Lives, venue: str) -> None:
+def test_an_entry_costs_one_round_trip_and_two_with_nothing_known(
+    lives: Lives, venue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     life = lives(venue)
-    # Long enough that what is sent together overlaps on a busy machine, too.
-    life.start(Patience())
-    life.server.hold(0.3)
+    chain = Chain(monkeypatch)
 
     def trips() -> int:
         """Round trips before the entry order's own."""
-        life.server.reset_log()
+        life.transport.chain = chain
+        chain.begin()
         alert_id = life.send("entry", **LONG)
-        sent = life.server.rounds(until=lambda seen: f"{alert_id}-e" in f"{seen.query}{seen.body!r}")
-        return int(sent) - 1
+        return chain.depth_of(f"{alert_id}-e") - 1
 
     assert trips() <= 2, life.server.story()
     life.send("exit")
