@@ -260,9 +260,14 @@ def sqlite_rigs(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The database does not care how a stop is sent: on Postgres one way is enough, the others are slow."""
+    """The database does not care how a stop is sent or what a venue answers.
+
+    On Postgres one way and two faults are enough, the others are slow.
+    """
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        other = params.get("any_rig") in (Protection.BEFORE, Protection.AFTER)
+        protection = params.get("any_rig") or params.get("protection")
+        other = protection in (Protection.BEFORE, Protection.AFTER)
+        other = other or params.get("fault", "stale") not in ("lost after", "stale")
         if other and params.get("database_url") == "postgres":
             item.add_marker(pytest.mark.slow)
