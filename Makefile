@@ -3,6 +3,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/installed
+# Where `make demo` plays: paper, or emulated.
+VENUES := paper
 # The money functions: every branch of them is tested.
 MONEY  := trading/sizing.py,trading/rounding.py,trading/ladder.py,trading/lifecycle.py,trading/reconcile.py,trading/pnl.py,trading/matching.py
 
@@ -25,8 +27,8 @@ test: install ## the test suite, and the coverage that it must reach
 slow: install ## the slow tests, which `make test` leaves out
 	$(PYTHON) -m pytest -n 2 --dist worksteal -m "slow and not live"
 
-demo: install ## alertmodel.txt against a paper venue of its own, told line by line
-	@$(PYTHON) -m desk.demo
+demo: install ## alertmodel.txt told line by line, on paper (or VENUES=emulated)
+	@$(PYTHON) -m desk.demo --venues $(VENUES)
 
 lint: install ## ruff and mypy
 	$(PYTHON) -m ruff check .

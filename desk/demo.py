@@ -1,11 +1,13 @@
-"""`make demo`: the examples of alertmodel.txt, sent to a server of its own on the paper venue, and told.
+"""`make demo`: the examples of alertmodel.txt, sent to a server of its own, and told.
 
-What each should come to is worked out here, from the alert and README.md's formulas, and compared with what
-the server says. Never reads the user's settings, touches their files, or trades on a real venue.
+On the paper venue, or with the real adapters at emulated venues. What each should come to is worked out here,
+from the alert and README.md's formulas, and compared with what the server says. Never reads the user's
+settings, touches their files, or trades on a real venue.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import contextlib
 import http.client
@@ -28,16 +30,18 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from desk import demo_venues
+from desk.demo_venues import Emulators, Venue
 from desk.settings import ENV_FILE, ROOT
-from store import open_store, paper
 from trading.alertmodel import Example, examples
+from trading.errors import DeskError
 from trading.model import Route, plain
 
 HOST = "127.0.0.1"
 RISK, LEVERAGE = Decimal(1), Decimal(3)
 SETTINGS = {"RISK_MAIN": f"{RISK}", "LEVERAGE_MAIN": f"{LEVERAGE}", "WEB_CONCURRENCY": "1"}
-#: An entry's share of the leverage's cap, the rest being room for fees; the lot of what all examples trade.
-ROOM, LOT = Decimal("0.97"), Decimal("0.001")
+#: An entry's share of the leverage's cap, the rest being room for fees.
+ROOM = Decimal("0.97")
 #: Seconds: for an alert to end, and for an answer (the first waits for the start); for the server to end.
 LIMIT, STOP_LIMIT = 60.0, 10.0
 WIDTH = 100
@@ -83,7 +87,8 @@ class Step:
 class Book:
     """What the account should hold, kept from the alerts alone. A limit entry is taken to rest."""
 
-    def __init__(self) -> None:
+    def __init__(self, lot: Decimal, *, stop_waits: bool) -> None:
+        self._lot, self._stop_waits = lot, stop_waits
         self.price = self.quantity = self.average = self.pnl = Decimal(0)
         self.sign = 0
         #: Those that have not ended: quantity and price by client order id.
@@ -127,23 +132,26 @@ class Book:
 
     def _enter(self, alert: Json, model: Json) -> dict[str, str]:
         limit, price = alert.get("type") == "limit", number(alert, "price")
-        quantity = quantity_of(alert, Decimal(model["sizing"]["free_collateral"] or 0))
+        quantity = quantity_of(alert, Decimal(model["sizing"]["free_collateral"] or 0), self._lot)
         self.sign = 1 if alert["action"] == "buy" else -1
         self.average, self.quantity = price, quantity * (not limit)
-        children = {"sl": (quantity, number(alert, stop_key(alert))), **ladder(alert, quantity)}
+        children = {"sl": (quantity, number(alert, stop_key(alert))), **ladder(alert, quantity, self._lot)}
         made = children | ({"e": (quantity, price)} if limit else {})
         self.orders = {f"{model['id']}-{name}": order for name, order in made.items()}
         expected = {"entry": traded(self.sign, quantity, price, done=not limit)}
         for name, order in children.items():
-            later = " INITIALIZED" if limit and name != "sl" else ""
+            later = " INITIALIZED" if limit and (name != "sl" or self._stop_waits) else ""
             expected[_LEGS.get(name, name)] = traded(-self.sign, *order) + later
         return expected
 
 
 class Server:
-    """The real server by itself: its own database, secrets and port, its log in `folder`."""
+    """The real server by itself: its own database, secrets and port, its log in `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    `trading` are settings that say where it trades; without them that is the paper venue.
+    """
+
+    def __init__(self, folder: Path, trading: Mapping[str, str] | None = None) -> None:
         self.passphrase, self._password = secrets.token_urlsafe(24), secrets.token_urlsafe(12)
         self.database_url, self._log = f"sqlite:///{folder / 'desk.db'}", folder / "server.log"
         # Bound here and handed over: nobody can take the port in between.
@@ -152,7 +160,7 @@ class Server:
             own = {"WEBHOOK_PASSPHRASE": self.passphrase, "DASHBOARD_PASSWORD": self._password}
             own |= {"DATABASE_URL": self.database_url, "PORT": f"{self.port}"}
             command = [sys.executable, "-m", "gunicorn", "app:app", "--bind", f"fd://{door.fileno()}"]
-            env, fds = shielded(ENV_FILE) | SETTINGS | own, [door.fileno()]
+            env, fds = shielded(ENV_FILE) | SETTINGS | dict(trading or {}) | own, [door.fileno()]
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=env, stdout=log, stderr=log, pass_fds=fds, start_new_session=True
             )
@@ -195,8 +203,9 @@ class Server:
 class Story:
     """Sends the alerts one after the other, and compares what happens with its own book."""
 
-    def __init__(self, server: Server) -> None:
-        self._server, self._book = server, Book()
+    def __init__(self, server: Server, venue: Venue) -> None:
+        self._server, self._venue = server, venue
+        self._book = Book(venue.lot, stop_waits=venue.stop_waits)
         self.steps: list[Step] = []
 
     def tell(self, filled: Sequence[Example]) -> list[Step]:
@@ -217,8 +226,11 @@ class Story:
         """The example as TradingView would send it now."""
         alert: Json = json.loads(example.body_text)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        venue = self._venue
+        alert |= {"ticker": venue.ticker, "exchange": venue.exchange or alert["exchange"]}
         if "id" in alert:
-            alert["id"] = alert["id"].replace(alert["time"], now)
+            # One account trades everywhere: what is told apart by its id alone must have another there.
+            alert["id"] = f"{alert['exchange']} {alert['id'].replace(alert['time'], now)}"
         return alert | {"time": now, "passphrase": self._server.passphrase}
 
     def _send(self, step: Step, alert: Json, answer: str, *, study: bool = False) -> str:
@@ -241,6 +253,8 @@ class Story:
         told = message not in ("entry", "exit") and not message.endswith("breakeven")
         # Only the entries of a study are asked about: its exits should wait for nobody.
         study = title.startswith("Study") and message == "entry"
+        if not told and alert.get("type") != "limit" and number(alert, "price"):
+            self._venue.move(number(alert, "price"))
         alert_id = self._send(step, alert, "200 ignored" if told else "202 RECEIVED", study=study)
         if alert_id == "none":
             return alert_id
@@ -259,48 +273,82 @@ class Story:
         hit = {f"hit {leg(name)}": shown(order) for name, order in filled.items() if name in before}
         happened = {"status": model["status"]} | hit
         happened |= {leg(each["client_order_id"]): shown(each) for each in model["orders"]}
-        step.compare(expected | self._book.state(), happened | self._state())
+        step.compare(expected | self._book.state(), happened | self._settled(self._book.state()))
         return alert_id
+
+    def _settled(self, expected: dict[str, str]) -> dict[str, str]:
+        """The state once it is as expected, or as it stands when the venue's patience is over."""
+        deadline = time.monotonic() + self._venue.patience
+        while (found := self._state()) != expected and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
     def _state(self) -> dict[str, str]:
         """What is open, which orders have not ended, what was earned before fees; all alerts together."""
-        lanes, orders = self._server.listed("positions", "all=1"), self._server.listed("orders", "open=1")
+        lanes, orders = self._here("positions", "all=1"), self._here("orders", "open=1")
         held = [each for each in lanes if each["direction"] != "FLAT"]
         position = [f"{each['direction']} {each['quantity']} at {each['average_price']}" for each in held]
         pnl = sum(Decimal(each["realised_pnl"]) for each in lanes)
         live = legs(each["client_order_id"] for each in orders)
         return {"position": ", ".join(position) or "FLAT", "orders": live, "P&L": f"{pnl:+.2f}"}
 
+    def _here(self, what: str, query: str) -> list[Json]:
+        """Of the story's own venue, where the server trades at several."""
+        listed = self._server.listed(what, query)
+        return [each for each in listed if self._venue.exchange in (None, each["venue"])]
+
     def _nothing_left(self) -> None:
-        """By the server's word, and by the paper venue's own books."""
+        """By the server's word, and by the venue's own."""
         step = Step(self.steps, "After the last exit", "no position, no order that has not ended")
-        store = open_store(self._server.database_url)
-        with contextlib.closing(store), store.read() as tx:
-            books = [each.book for account in paper.accounts(tx) for each in account.holdings()]
-        left = [f"{each.position.quantity} {each.symbol}, {len(each.orders)} orders" for each in books]
-        expected = self._book.state() | {"position": "FLAT", "orders": "none", "venue": "empty"}
-        step.compare(expected, self._state() | {"venue": "; ".join(left) or "empty"})
+        expected = self._book.state() | {"position": "FLAT", "orders": "none"}
+        happened = self._settled(expected) | {"venue": self._venue.left()}
+        step.compare(expected | {"venue": "empty"}, happened)
 
 
-def main() -> int:
-    """0 if all came as expected, else 1; however it ends, the server ends too and its folder goes."""
+def main(arguments: Sequence[str] = ()) -> int:
+    """0 if all came as expected, else 1; however it ends, the processes end too and their folder goes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m desk.demo", description="The examples of alertmodel.txt, told."
+    )
+    what = "the paper venue, or emulated ones that the server trades at with its real adapters"
+    parser.add_argument("--venues", choices=("paper", "emulated"), default="paper", help=what)
+    parser.add_argument("--only", metavar="NAME", type=str.upper, help="of the emulated venues, this one")
+    asked = parser.parse_args(arguments)
+    if asked.only and asked.venues == "paper":
+        parser.error("--only chooses among the emulated venues: add --venues emulated")
     for number in _SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
-    text = (ROOT / "alertmodel.txt").read_text(encoding="utf-8")
     try:
-        with tempfile.TemporaryDirectory(prefix="desk-demo-") as folder:
-            server = Server(Path(folder))
-            try:
-                server.ask("GET", "/health")
-                print(f"A server of its own is up at http://{HOST}:{server.port}, on the paper venue.")
-                steps = Story(server).tell([each for each in examples(text) if not each.is_template])
-            finally:
-                server.end()
-    except (KeyboardInterrupt, OSError, UnicodeDecodeError) as error:
+        with contextlib.ExitStack() as stack:
+            emulators = Emulators() if asked.venues == "emulated" else None
+            if emulators is not None:
+                stack.callback(emulators.end)
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="desk-demo-"))
+            return played(Path(folder), emulators, asked.only)
+    except (KeyboardInterrupt, OSError, UnicodeDecodeError, DeskError) as error:
         print(f"\ndemo: {str(error) or 'stopped, and all tidied up'}", file=sys.stderr, flush=True)
         return 1
-    return concluded(steps)
+
+
+def played(folder: Path, emulators: Emulators | None, only: str | None) -> int:
+    """The story at each venue, with its table; 0 if all came as expected."""
+    text = (ROOT / "alertmodel.txt").read_text(encoding="utf-8")
+    filled = [each for each in examples(text) if not each.is_template]
+    emulated = emulators.venues(only) if emulators else None
+    server = Server(folder, emulators.settings if emulators else None)
+    try:
+        server.ask("GET", "/health")
+        codes = []
+        for place, venue in enumerate(emulated or [demo_venues.on_paper(server.database_url)]):
+            if place:
+                print()
+            begun = "A server of its own is up" if not place else "The same server is"
+            print(f"{begun} at http://{HOST}:{server.port}, {venue.about}.")
+            codes.append(concluded(Story(server, venue).tell(filled)))
+        return max(codes)
+    finally:
+        server.end()
 
 
 def concluded(steps: Sequence[Step]) -> int:
@@ -329,17 +377,17 @@ def shielded(env_file: Path) -> dict[str, str]:
     return dict.fromkeys(dotenv_values(env_file, interpolate=False, encoding="utf-8-sig"), "") | kept
 
 
-def quantity_of(alert: Json, free: Decimal) -> Decimal:
+def quantity_of(alert: Json, free: Decimal, lot: Decimal) -> Decimal:
     """`size`, or what loses RISK percent of `free` at the stop; under the cap, and down to the lot."""
     price, stop = number(alert, "price"), number(alert, stop_key(alert))
     wanted = number(alert, "size") or free * RISK / 100 / abs(price - stop)
-    return min(wanted, ROOM * free * LEVERAGE / price) // LOT * LOT
+    return min(wanted, ROOM * free * LEVERAGE / price) // lot * lot
 
 
-def ladder(alert: Json, quantity: Decimal) -> dict[str, tuple[Decimal, Decimal]]:
+def ladder(alert: Json, quantity: Decimal, lot: Decimal) -> dict[str, tuple[Decimal, Decimal]]:
     """Quantity and price of each target: rungs by the distance to the stop, then the rest."""
     price, stop = number(alert, "price"), number(alert, stop_key(alert))
-    share = quantity * number(alert, "tp Close") / 100 // LOT * LOT
+    share = quantity * number(alert, "tp Close") / 100 // lot * lot
     rungs = [key.removesuffix(" Mult") for key in alert if key.endswith(" Mult") and number(alert, key)]
     steps = {rung: (share, price + (price - stop) * number(alert, f"{rung} Mult")) for rung in rungs}
     return steps | {"tp": (quantity - share * len(rungs), number(alert, stop_key(alert).replace("SL", "TP")))}
@@ -371,6 +419,8 @@ def shown(order: Json) -> str:
     odd = [] if filled or order["status"] == "ACCEPTED" else [order["status"]]
     odd += [] if order["role"] == "entry" or order["reduce_only"] else ["not reduce-only"]
     sign = 1 if order["side"] == "BUY" else -1
+    if at is None:
+        return f"{order['side'].lower()} {order['quantity']} filled, nobody says at which price"
     return " ".join([traded(sign, Decimal(order["quantity"]), Decimal(at), done=filled), *odd])
 
 
@@ -396,4 +446,4 @@ def _interrupted(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,4 +1,7 @@
-"""`make demo` for real: the whole story, a story that goes wrong, and every way in which it is cut short."""
+"""`make demo` for real: the whole story, a story that goes wrong, and every way in which it is cut short.
+
+On the emulated venues: tests/desk/test_demo_venues.py.
+"""
 
 from __future__ import annotations
 
@@ -238,13 +241,13 @@ def test_nothing_of_the_users_settings_reaches_the_server(
     ],
 )
 def test_the_quantity_that_it_expects(change: dict[str, str], free: str, quantity: str) -> None:
-    assert demo.quantity_of(LONG | change, Decimal(free)) == Decimal(quantity)
+    assert demo.quantity_of(LONG | change, Decimal(free), Decimal("0.001")) == Decimal(quantity)
 
 
 def test_the_targets_that_it_expects() -> None:
     rungs = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "0", "tp3 Mult": "2.5"}
     short = {"action": "sell", "short SL": "42600", "short TP": "40000"}
-    found = demo.ladder(LONG | short | rungs, Decimal("0.101"))
+    found = demo.ladder(LONG | short | rungs, Decimal("0.101"), Decimal("0.001"))
     assert {name: (str(quantity), price) for name, (quantity, price) in found.items()} == {
         "tp1": ("0.025", Decimal(41400)),
         "tp3": ("0.025", Decimal(40500)),
@@ -259,6 +262,11 @@ def test_an_order_that_is_not_as_it_should_be_is_seen() -> None:
     assert demo.shown(order | {"status": "CANCELED"}) == "sell 2 at 41500 CANCELED"
     assert demo.shown(order | {"reduce_only": False}) == "sell 2 at 41500 not reduce-only"
     assert demo.shown(order | {"status": "FILLED", "average_price": "41490"}) == "sold 2 at 41490"
+
+
+def test_one_that_filled_at_a_price_that_nobody_tells_is_seen() -> None:
+    order = {"side": "SELL", "role": "close", "status": "FILLED", "quantity": "2", "average_price": None}
+    assert demo.shown(order | {"reduce_only": True}) == "sell 2 filled, nobody says at which price"
 
 
 def test_what_is_missing_and_what_nobody_expected_differ(capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,7 +261,9 @@ def test_the_weight_that_the_ticker_tells_is_not_believed(bench: HttpBench) -> N
 def test_a_clock_that_is_wrong_is_told_and_made_up_for(bench: HttpBench) -> None:
     bench.arrange({"answers": [{"on": TIME, "json": {"serverTime": 1767225690000}}]})
     told = [finding for finding in bench.exchange.check() if "90.000 s behind" in finding.text]
-    assert [(finding.fatal, finding.mend) for finding in told] == [(False, "let NTP set this machine's clock")]
+    assert [(finding.fatal, finding.mend) for finding in told] == [
+        (False, "let NTP set this machine's clock")
+    ]
     assert {request["timestamp"] for request in sent(bench, ACCOUNT)} == {"1767225690000"}
 
 
