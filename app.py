@@ -21,6 +21,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         logs.configure(settings)
         store = open_store(settings.database_url)
         prepare(store, settings)
+        logs.relay(settings, store)
     except SettingsError as error:
         sys.stderr.write(f"cannot start: {error}\n")
         raise SystemExit(4) from None

@@ -117,7 +117,10 @@ def breakeven(work: Work, intent: Intent) -> Later | Ended:
             now = work.clock()
             orders.move_stop(tx, work.claim, stop_price=order.trigger_price, now=now)
             detail = f"the stop goes from {plain(before)} to {plain(order.trigger_price)}"
-            journal.tell(tx, intent.id, "moved", detail, now)
+            for told in dict.fromkeys(
+                (intent.id, view.state.trade.intent_id if view.state.trade else intent.id)
+            ):
+                journal.tell(tx, told, "moved", detail, now)
         mark("breakeven.moved")
     elif order.status is not OrderStatus.FILLED:
         return Ended(IntentEvent.FAIL, f"the old stop stays: the new one is {order.status}, {order.reason}")

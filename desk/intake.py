@@ -6,10 +6,9 @@ trades, never talks to a venue, and never stores or logs a passphrase.
 
 from __future__ import annotations
 
-import json
 import logging
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,9 +65,12 @@ class Intake:
         """Takes one body that came over the web from `address`; never raises."""
         return self._guarded(lambda: self._receive(raw, route, address))
 
-    def submit(self, fields: Mapping[str, object]) -> Answer:
-        """Takes a command that a person gave in Discord, spelt as an alert; never raises."""
-        return self._guarded(lambda: self._submit(fields))
+    def submit(self, raw: bytes, *, by: str) -> Answer:
+        """Takes a command that `by` gave in Discord, spelt as an alert; never raises.
+
+        Who may command takes the passphrase's place: one that stands in it is thrown away unread.
+        """
+        return self._guarded(lambda: self._submit(raw, by))
 
     def _guarded(self, take: Callable[[], Answer]) -> Answer:
         try:
@@ -100,13 +102,17 @@ class Intake:
                 return refused(429, _LOCKED)
             return self._take(tx, body, route, Source.TRADINGVIEW, now)
 
-    def _submit(self, fields: Mapping[str, object]) -> Answer:
+    def _submit(self, raw: bytes, by: str) -> Answer:
         try:
-            body = decode(json.dumps(fields).encode())
+            body = decode(raw)
         except AlertInvalid as error:
             return refused(error.code, error.reason, field=error.field, mend=error.mend)
         with self._store.write() as tx:
-            return self._take(tx, body, Route.DISCORD, Source.DISCORD, self._clock())
+            now = self._clock()
+            answer = self._take(tx, body, Route.DISCORD, Source.DISCORD, now)
+            if answer.code < 300:
+                journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", now)
+            return answer
 
     def _take(self, tx: Transaction, body: Body, route: Route, source: Source, now: datetime) -> Answer:
         try:

@@ -6,12 +6,15 @@ codes. Never shows a secret that Settings know, and never raises into the code t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -20,6 +23,8 @@ from typing import TextIO
 from urllib.parse import quote, quote_plus
 
 from desk.settings import Settings
+from store import Store, outbox
+from trading.errors import StoreUnavailable
 
 REDACTED = "***"
 #: Shown in the alert's place where a line belongs to none.
@@ -34,6 +39,11 @@ _LINE_OF_A_KEY = 16
 _TALKATIVE = ("urllib3", "discord", "asyncio")
 #: These bring handlers of their own; their lines are to be ours.
 _FOREIGN = ("gunicorn.error", "gunicorn.access")
+
+#: Lines that wait for the database, and characters of one.
+_RELAYED, _RELAYED_LENGTH = 1000, 3500
+_RELAY_AGAIN = 2.0
+_ABOUT_TELLING = ("discord.", "discord_bot.feed", "sqlalchemy")
 
 _log = logging.getLogger(__name__)
 
@@ -70,15 +80,35 @@ def configure(settings: Settings, level: int | str = "INFO", stream: TextIO | No
         _log.warning(warning)
 
 
+def redactor(secrets: Iterable[str]) -> Callable[[str], str]:
+    """What takes every one of `secrets` out of a text, however it is spelt there."""
+    spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
+    if not spellings:
+        return str
+    # The longest first: one secret may begin another.
+    ordered = sorted(spellings, key=len, reverse=True)
+    pattern = re.compile("|".join(re.escape(each) for each in ordered))
+    return lambda text: pattern.sub(REDACTED, text)
+
+
+def relay(settings: Settings, store: Store) -> None:
+    """Tells every line in Discord as well, through the outbox; does nothing where there is no bot."""
+    if settings.discord_token is None:
+        return
+    root = logging.getLogger()
+    for old in [each for each in root.handlers if isinstance(each, _Relay)]:
+        root.removeHandler(old)
+    handler = _Relay(store)
+    handler.setFormatter(Formatter(settings.secrets))
+    root.addHandler(handler)
+
+
 class Formatter(logging.Formatter):
     """Renders a record as one line, and one more for each line of its traceback, without any of `secrets`."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         super().__init__()
-        spellings = {spelling for secret in secrets for spelling in _spellings(secret)}
-        # The longest first: one secret may begin another.
-        ordered = sorted(spellings, key=len, reverse=True)
-        self._secrets = re.compile("|".join(re.escape(each) for each in ordered)) if ordered else None
+        self._hide = redactor(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -90,15 +120,54 @@ class Formatter(logging.Formatter):
             lines += self._hide(self.formatStack(record.stack_info)).splitlines()
         return "\n".join(_UNPRINTABLE.sub(_escaped, f"{head} {line}") for line in lines)
 
-    def _hide(self, text: str) -> str:
-        return self._secrets.sub(REDACTED, text) if self._secrets else text
-
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, and known by its class."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         """Says nothing: the stream itself is gone, and logging's own complaint would show the arguments."""
+
+
+class _Relay(logging.Handler):
+    """Keeps the newest lines until a thread of its own has put them into the outbox.
+
+    It must never write from the caller's thread, which may hold the database's turn, and never log.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(logging.INFO)
+        self._store = store
+        self._lines: deque[tuple[datetime, str, str]] = deque(maxlen=_RELAYED)
+        self._come = threading.Event()
+        threading.Thread(target=self._run, name="relay", daemon=True).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # What fails while telling must not be told: it would never end.
+        if record.name.startswith(_ABOUT_TELLING) or threading.current_thread().name == "relay":
+            return
+        kind = "error" if record.levelno >= logging.ERROR else "log"
+        self._lines.append((datetime.fromtimestamp(record.created, UTC), kind, self.format(record)))
+        self._come.set()
+
+    def _run(self) -> None:
+        while True:
+            self._come.wait()
+            self._come.clear()
+            while self._lines:
+                if not self._put(self._lines[0]):
+                    time.sleep(_RELAY_AGAIN)
+
+    def _put(self, line: tuple[datetime, str, str]) -> bool:
+        at, kind, text = line
+        try:
+            with self._store.write() as tx:
+                outbox.notify(tx, kind=kind, text=text[:_RELAYED_LENGTH], alert_id=None, now=at)
+        except StoreUnavailable:
+            return False
+        # A full queue may have dropped it meanwhile.
+        with contextlib.suppress(ValueError):
+            self._lines.remove(line)
+        return True
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -7,12 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any
 
-from store import Store, Transaction, switches, views
+from store import Store, Transaction, journal, switches, trades, views
 from trading.errors import StoreUnavailable
-from trading.model import Direction, Position, Role, plain
+from trading.model import (
+    Alert,
+    AlertKind,
+    Direction,
+    IntentStatus,
+    Levels,
+    OrderStatus,
+    Position,
+    Role,
+    plain,
+)
+from trading.rounding import MONEY
 
 #: The runner that has not stepped for longer is dead.
 RUNNER_LIMIT = timedelta(seconds=30)
@@ -92,6 +103,76 @@ def alerts(
         rows = views.alert_list(tx, limit=_limited(limit), before=seq, status=status, account=account)
     keys = ("seq", *_ALERT_KEYS, "account", "symbol", "venue", "updated_at")
     return [_pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS)} for row in rows]
+
+
+def card(store: Store, alert_id: str) -> Model | None:
+    """One alert as people follow it: what it asks, where it stands, how its trade went.
+
+    `over` says that nothing more can come of it. Amounts of `trade` are plain; `slippage` is positive where
+    the entry cost more than the alert's price.
+    """
+    with store.read() as tx:
+        row = views.alert(tx, alert_id)
+        if row is None:
+            return None
+        asked = journal.alert_of(tx, alert_id)
+        entry = asked.kind is AlertKind.ENTRY
+        went = trades.outcome(tx, alert_id) if entry else trades.closed_by(tx, alert_id)
+        made = views.alert_orders(tx, alert_id)
+        story = {event["event"]: event["detail"] for event in views.alert_events(tx, alert_id)}
+    status = IntentStatus(row["status"])
+    resting = any(not OrderStatus(order["status"]).is_final for order in made)
+    model = _pick(row, (*_ALERT_KEYS, "venue", "account", "symbol", "kind", *_SIZING_KEYS))
+    levels = asked.levels if entry else Levels()
+    return model | {
+        "side": asked.side.value if asked.side is not None else None,
+        "type": asked.order_type.value,
+        "price": _shown(asked.price),
+        "stop": _shown(levels.stop),
+        "target": _shown(levels.target),
+        "interval": asked.interval,
+        "chart_url": asked.chart_url,
+        "expires_at": row["expires_at"],
+        "approved": story.get("approved") or None,
+        "orders": [_pick(order, _ORDER_KEYS) for order in sorted(made, key=_by_role)],
+        "worst_percent": _percent(row["worst_loss"], row["free_collateral"]),
+        "trade": _trade(went, asked) if went.entered else None,
+        "over": status.is_final and not went.followed and not (entry and resting),
+    }
+
+
+def _trade(went: trades.Outcome, asked: Alert) -> Model:
+    model: Model = {
+        "entered": plain(went.entered),
+        "entry_price": _money(went.entry_price),
+        "open": plain(abs(went.open_quantity)),
+        "stop": _shown(went.stop_price),
+        "exit_price": _money(went.exit_price),
+        "closed": went.flat_at is not None,
+        "flat_at": instant(went.flat_at),
+    }
+    with localcontext(MONEY):
+        model["pnl"] = _money(went.realised - went.fees)
+        model["fees"] = _money(went.fees)
+        if went.entry_price is not None and asked.price is not None and asked.side is not None:
+            slip = (went.entry_price - asked.price) * asked.side.sign
+            model["slippage"] = _money(slip)
+            model["slippage_percent"] = plain(round(slip / asked.price * 100, 3))
+    return model
+
+
+def _percent(part: Decimal | None, whole: Decimal | None) -> str | None:
+    if part is None or not whole:
+        return None
+    with localcontext(MONEY):
+        return plain(round(part / whole * 100, 2))
+
+
+def _money(value: Decimal | None) -> str | None:
+    """A quotient as people read it: eight digits that count."""
+    if value is None:
+        return None
+    return plain(Context(prec=8).plus(value)) if value else "0"
 
 
 def orders(store: Store, *, live_only: bool = False, limit: int = 100) -> list[Model]:

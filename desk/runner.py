@@ -305,6 +305,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     store = open_store(settings.database_url)
+    logs.relay(settings, store)
     Runner(store, settings, lambda: datetime.now(UTC)).run(stop, wake)
     store.close()
     return 0

@@ -147,6 +147,11 @@ class Settings:
         return tuple(dict.fromkeys(secret for secret in found if secret))
 
 
+def exchange_names() -> frozenset[str]:
+    """The exchanges of this release by name, told without loading any: the bot has no use for one."""
+    return frozenset(path.stem.upper() for path in (ROOT / "exchanges").glob("[!_]*.py"))
+
+
 def environment(env_file: Path = ENV_FILE) -> dict[str, str]:
     """The variables of `env_file`, where there is one, under those of this process. Raises SettingsError."""
     try:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from desk.intake import Intake, new_id, venue_of
-from store import Store
+from desk.intake import Answer, Intake, new_id, venue_of
+from store import Store, views
 from store.tables import alerts, intents, notices, refusals
 from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE, SECOND, Door, blocked, everything, gone
 from trading.model import Route
@@ -221,15 +221,23 @@ def test_a_runner_that_cannot_be_woken_changes_no_answer(door: Door) -> None:
 
 def test_a_command_from_discord_walks_the_same_path(door: Door) -> None:
     fields = {name: value for name, value in ENTRY.items() if name != "passphrase"} | {"message": "exit"}
-    answer = door.intake.submit(fields)
+
+    def submit(body: object) -> Answer:
+        return door.intake.submit(json.dumps(body).encode(), by="Ann (discord:7)")
+
+    answer = submit(fields)
 
     assert answer.code == 202
     with door.store.read() as tx:
         alert = tx.execute(select(alerts)).one()
     assert (alert.source, alert.route, alert.kind) == ("discord", "discord", "exit")
-    assert door.intake.submit(fields).body["status"] == "duplicate"
-    assert door.intake.submit(fields | {"ticker": ""}).code == 422
-    assert door.intake.submit({"a": {"b": 1}}).code == 422
+    with door.store.read() as tx:
+        events = views.alert_events(tx, alert.id)
+    assert [event["detail"] for event in events if event["event"] == "commanded"] == ["by Ann (discord:7)"]
+    assert submit(fields | {"passphrase": "whatever"}).body["status"] == "duplicate"
+    assert submit(fields | {"ticker": ""}).code == 422
+    assert submit({"a": {"b": 1}}).code == 422
+    assert submit([]).code == 400
     assert len(door.wakes) == 1
 
 

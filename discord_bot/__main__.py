@@ -1,0 +1,140 @@
+"""`python -m discord_bot`: settings, log, store, and a bot that is started again whatever ended it.
+
+Ends with status 0 when told to, with 1 and one line where no new try could help: a refused token, a setting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import discord
+import yarl
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+
+from desk import logs
+from desk.settings import Settings, from_environment
+from discord_bot.bot import Bot
+from store import Store, open_store
+from store.schema import SchemaState, check
+from trading.errors import SettingsError, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+#: Seconds before a new try: the first, and the longest.
+FIRST, LONGEST = 1.0, 15.0
+_LOOK = 0.5
+
+
+def main() -> int:
+    """Runs until SIGTERM or SIGINT (0), or until a setting makes it senseless (1)."""
+    try:
+        settings = from_environment()
+        if settings.discord_token is None:
+            raise SettingsError("DISCORD_TOKEN", "is not set: the bot has nobody to be")
+        logs.configure(settings)
+        store = open_store(settings.database_url)
+    except SettingsError as error:
+        return _failed(error)
+    redirect(settings)
+    if not settings.discord_approvers:
+        log.warning("DISCORD_APPROVERS is empty: nobody may vote or command here")
+    logs.relay(settings, store)
+    try:
+        return asyncio.run(_main(settings, store))
+    except SettingsError as error:
+        return _failed(error)
+    finally:
+        store.close()
+
+
+def redirect(settings: Settings) -> None:
+    """Points discord.py at DISCORD_API_URL and DISCORD_GATEWAY_URL."""
+    Route.BASE = settings.discord_api_url
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(settings.discord_gateway_url)
+
+
+async def _main(settings: Settings, store: Store) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await supervise(settings, store, stop, lambda: datetime.now(UTC))
+    return 0
+
+
+async def supervise(
+    settings: Settings, store: Store, stop: asyncio.Event, clock: Callable[[], datetime]
+) -> None:
+    """One bot after another until `stop`. SettingsError where the token is refused."""
+    pause, reads_text = FIRST, True
+    while not stop.is_set():
+        if not await asyncio.to_thread(_is_fit, store):
+            await _sleep(stop, _LOOK * 2)
+            continue
+        bot = Bot(settings, store, clock, reads_text=reads_text)
+        try:
+            await _run(bot, settings.discord_token or "", stop)
+        except discord.LoginFailure:
+            raise SettingsError("DISCORD_TOKEN", "is refused by Discord: copy the bot's token anew") from None
+        except discord.PrivilegedIntentsRequired:
+            log.warning("the Message Content intent is off in the developer portal: only slash commands work")
+            reads_text, pause = False, 0.0
+        except Exception as error:  # noqa: BLE001  # whatever ends a client, an event that it cannot read too
+            log.error("the connection to Discord ended: %s: %s", type(error).__name__, error)
+        if bot.was_ready:
+            pause = FIRST
+        if not stop.is_set():
+            await _sleep(stop, pause)
+        pause = min(max(pause, FIRST) * 2, LONGEST)
+
+
+async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:
+    """One bot until it ends, is lost, or `stop`."""
+    async with bot:
+        await bot.login(token)
+        await bot.publish()
+        connection = asyncio.create_task(bot.connect())
+        while not (stop.is_set() or bot.is_lost or connection.done()):
+            await asyncio.wait({connection}, timeout=_LOOK)
+        if not connection.done():
+            await bot.close()
+            connection.cancel()
+            await asyncio.wait({connection}, timeout=5)
+            return
+        await connection
+
+
+async def _sleep(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _is_fit(store: Store) -> bool:
+    """Whether the database is there and of this release; the server makes it so."""
+    try:
+        state = check(store)
+    except StoreUnavailable as error:
+        log.error("waiting for the database: %s", error)
+        return False
+    if state is SchemaState.NEWER:
+        raise SettingsError("DATABASE_URL", "the database belongs to a newer release: install that one")
+    if state is not SchemaState.CURRENT:
+        log.warning("waiting for the database to be migrated: `python -m desk.migrate`")
+    return state is SchemaState.CURRENT
+
+
+def _failed(error: SettingsError) -> int:
+    sys.stderr.write(f"cannot start: {error}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

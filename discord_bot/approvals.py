@@ -1,0 +1,187 @@
+"""Reactions under cards -> votes: who may vote, once, whenever it was seen.
+
+It writes a person's word down and nothing else: the runner checks everything again and decides. It must
+never take a reaction for a vote that somebody else than an approver made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import discord
+
+from discord_bot.feed import NO, YES, Feed
+from discord_bot.texts import Tongue
+from store import Store, cards, words
+from store.cards import Card
+from store.words import Ballot
+from trading.errors import StoreUnavailable
+from trading.model import IntentStatus
+
+log = logging.getLogger(__name__)
+
+_STRANGER = "Your reaction was taken away: only those named in DISCORD_APPROVERS may vote."
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody in Discord. `voter` tells people apart, `name` is for reading."""
+
+    id: int
+    name: str
+    roles: frozenset[int]
+
+    @property
+    def voter(self) -> str:
+        return f"discord:{self.id}"
+
+    @property
+    def by(self) -> str:
+        return f"{self.name} ({self.voter})"
+
+
+def person(user: discord.abc.User) -> Person:
+    """Who it is; a user who is no member of the server has no roles."""
+    roles = frozenset(role.id for role in user.roles) if isinstance(user, discord.Member) else frozenset()
+    return Person(user.id, user.name, roles)
+
+
+class Approvals:
+    """The voters' side of the cards. `approvers` are ids of users and roles; empty: nobody."""
+
+    def __init__(
+        self,
+        client: discord.Client,
+        store: Store,
+        clock: Callable[[], datetime],
+        tongue: Tongue,
+        feed: Feed,
+        approvers: Collection[int],
+    ) -> None:
+        self._client = client
+        self._store = store
+        self._clock = clock
+        self._tongue = tongue
+        self._feed = feed
+        self._approvers = frozenset(approvers)
+        #: Set when votes may have been missed: by a start, or by a database that did not answer.
+        self.missed = asyncio.Event()
+
+    def may(self, who: Person) -> bool:
+        """Whether somebody may vote and command."""
+        return who.id in self._approvers or bool(who.roles & self._approvers)
+
+    async def reacted(self, payload: discord.RawReactionActionEvent) -> None:
+        """One reaction, as the gateway told it."""
+        mine = self._client.user
+        if (mine is not None and payload.user_id == mine.id) or payload.emoji.name not in (YES, NO):
+            return
+        try:
+            card = await asyncio.to_thread(self._card, payload.message_id)
+            if card is None:
+                return
+            user = payload.member or await self._member(card, payload.user_id)
+            await self._judge(card, user, approve=payload.emoji.name == YES)
+        except (StoreUnavailable, discord.HTTPException, OSError) as error:
+            log.error("a reaction could not be read, it is looked at again: %s", error)
+            self.missed.set()
+
+    async def catch_up(self) -> None:
+        """Reads what stands under every card that waits: reactions made while nobody looked."""
+        self.missed.clear()
+        try:
+            for card in await asyncio.to_thread(self._waiting):
+                await self._feed.invite(card)
+                await self._read(card)
+        except BaseException:
+            self.missed.set()
+            raise
+
+    async def _read(self, card: Card) -> None:
+        """Nobody can say which came first: where there is a no, it counts before every yes."""
+        place = self._client.get_partial_messageable(card.channel_id)
+        for emoji, approve in ((NO, False), (YES, True)):
+            try:
+                message = await place.fetch_message(card.message_id)
+            except discord.NotFound:
+                return
+            reaction = next((one for one in message.reactions if str(one.emoji) == emoji), None)
+            if reaction is None:
+                continue
+            async for user in reaction.users():
+                if user == self._client.user:
+                    continue
+                known = user.id in self._approvers
+                await self._judge(card, user if known else await self._member(card, user.id), approve=approve)
+
+    async def _judge(self, card: Card, user: discord.abc.User, *, approve: bool) -> None:
+        who = person(user)
+        if user.bot or not self.may(who):
+            await self._send_away(card, user, YES if approve else NO)
+            return
+
+        def write() -> Ballot | None:
+            with self._store.write() as tx:
+                return words.vote(
+                    tx,
+                    intent_id=card.alert_id,
+                    approve=approve,
+                    voter=who.voter,
+                    now=self._clock(),
+                    name=self._tongue.clean(who.name, 40),
+                )
+
+        ballot = await asyncio.to_thread(write)
+        log.info("alert %s: %s says %s", card.alert_id, who.by, "yes" if approve else "no")
+        if ballot is not None and ballot.said is not approve:
+            known = ballot.said is not None and ballot.status is IntentStatus.AWAITING_APPROVAL
+            why = "your first word stands" if known else f"it does not wait any more: {ballot.status}"
+            await self._tell(card, user, f"Your vote does not count, {why}.")
+
+    async def _send_away(self, card: Card, user: discord.abc.User, emoji: str) -> None:
+        log.warning("alert %s: %s may not vote", card.alert_id, person(user).by)
+        message = self._client.get_partial_messageable(card.channel_id).get_partial_message(card.message_id)
+        try:
+            await message.remove_reaction(emoji, user)
+        except discord.NotFound:
+            return
+        except discord.Forbidden as error:
+            log.error("a stranger's reaction stays, the bot lacks Manage Messages: %s", error)
+        if not user.bot:
+            await self._tell(card, user, _STRANGER)
+
+    async def _tell(self, card: Card, user: discord.abc.User, text: str) -> None:
+        """In private, else in the thread, else in the channel: best effort, nothing depends on it."""
+        whole = f"{text} (alert {card.alert_id})"
+        try:
+            await (await self._client.create_dm(user)).send(whole)
+        except discord.Forbidden:
+            place = self._client.get_partial_messageable(card.thread_id or card.channel_id)
+            try:
+                await place.send(f"{self._tongue.clean(user.name, 40)}: {whole}")
+            except discord.HTTPException as error:
+                log.warning("%s could not be told: %s", person(user).by, error)
+        except discord.HTTPException as error:
+            log.warning("%s could not be told: %s", person(user).by, error)
+
+    async def _member(self, card: Card, user_id: int) -> discord.abc.User:
+        """With the roles that somebody has now, where that can be known."""
+        channel = self._client.get_channel(card.channel_id)
+        if not isinstance(channel, discord.abc.GuildChannel):
+            return await self._client.fetch_user(user_id)
+        try:
+            return await channel.guild.fetch_member(user_id)
+        except discord.NotFound:
+            return await self._client.fetch_user(user_id)
+
+    def _card(self, message_id: int) -> Card | None:
+        with self._store.read() as tx:
+            return cards.of_message(tx, message_id)
+
+    def _waiting(self) -> list[Card]:
+        with self._store.read() as tx:
+            return cards.waiting(tx)

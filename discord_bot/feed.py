@@ -1,0 +1,357 @@
+"""Notices of the outbox to their channels, and cards after their alerts: what was committed is told.
+
+It posts first and stamps after: a crash between the two repeats a post, which Discord takes for the first
+one by its nonce, and loses none. It must never drop a notice because Discord is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from io import BytesIO
+from typing import Any, Protocol
+
+import discord
+from discord.abc import Messageable
+
+from desk import report
+from discord_bot import embeds, pictures
+from discord_bot.embeds import Model
+from discord_bot.texts import MOST_CONTENT, Tongue, packed
+from store import Store, cards, outbox
+from store.cards import Card, Event
+from store.outbox import Notice
+
+log = logging.getLogger(__name__)
+
+YES, NO = "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
+CHART = "chart.png"
+#: Notices taken in one go; cards that nothing happened to are looked at this often; what is older is no news.
+_BATCH = 40
+_QUIET = timedelta(seconds=20)
+OLD = timedelta(hours=24)
+#: Told log lines are kept for so long.
+_KEPT = timedelta(days=7)
+
+#: Kinds of notices that are lines of the log.
+_LINES = {"log", "error"}
+#: Kinds that a person should see beside the card as well, and where: errors go to their own channel.
+_ICONS = {
+    "alarm": "🚨",
+    "drift": "⚠️",
+    "rejected": "🚫",
+    "refused": "🚫",
+    "halt": "⛔",
+    "resume": "▶️",
+    "ignored": "💬",
+}
+_ERRORS = {"alarm", "drift", "rejected", "refused", "error"}
+#: Of an alert's story, what says no more than the card itself.
+_SILENT = {"received", "awaiting_approval"}
+
+
+class Channels(Protocol):
+    """Where to speak: the bot itself."""
+
+    async def place(self, channel_id: int) -> Messageable:
+        """A channel or thread. Raises discord.HTTPException where it cannot be had."""
+
+
+class Feed:
+    """All that is told, by one task. `channels` are main, logs, errors."""
+
+    def __init__(
+        self,
+        places: Channels,
+        store: Store,
+        clock: Callable[[], datetime],
+        tongue: Tongue,
+        *,
+        main: int,
+        logs: int,
+        errors: int,
+    ) -> None:
+        self._places = places
+        self._store = store
+        self._clock = clock
+        self._tongue = tongue
+        self._main, self._logs, self._errors = main, logs, errors
+        self._threadless: set[int] = set()
+
+    async def step(self) -> bool:
+        """Tells what is to be told now; False if that was nothing. Raises what Discord or the store raise."""
+        notices = await asyncio.to_thread(self._waiting)
+        while notices:
+            group = _group(notices)
+            notices = notices[len(group) :]
+            await self._tell(group)
+            await asyncio.to_thread(self._stamp, group)
+        late = await asyncio.to_thread(self._behind)
+        for card in late:
+            await self._follow(card)
+        return bool(late)
+
+    async def forgo(self) -> None:
+        """What nobody was told for a day is told as a number."""
+
+        def write() -> int:
+            with self._store.write() as tx:
+                now = self._clock()
+                outbox.prune(tx, kinds=_LINES, before=now - _KEPT)
+                return outbox.forgo(tx, before=now - OLD, now=now)
+
+        count = await asyncio.to_thread(write)
+        if count:
+            text = f"{count} notices of more than a day ago were not told here; the dashboard has them."
+            await self._say(self._main, text, f"forgo {self._clock()}")
+
+    # -- notices ---------------------------------------------------------------------------------------
+
+    async def _tell(self, group: list[Notice]) -> None:
+        first = group[0]
+        if first.kind in _LINES:
+            await self._tell_lines(group)
+        elif first.kind == "chart":
+            await self._tell_chart(first)
+        elif first.alert_id is None or first.kind == "ignored":
+            await self._tell_text(first)
+        else:
+            await self._tell_card(first)
+            if first.kind in _ERRORS:
+                await self._tell_text(first)
+
+    async def _tell_lines(self, group: list[Notice]) -> None:
+        where = self._errors if group[0].kind == "error" else self._logs
+        for number, text in enumerate(packed((notice.text for notice in group), MOST_CONTENT - 100)):
+            await self._say(where, self._tongue.code(text), f"{_key(group[0])} {number}")
+
+    async def _tell_text(self, notice: Notice) -> None:
+        where = self._errors if notice.kind in _ERRORS else self._main
+        icon = _ICONS.get(notice.kind, "")
+        text = self._tongue.clean(notice.text, MOST_CONTENT - 60)
+        about = f" (alert {notice.alert_id})" if notice.alert_id and notice.kind in _ERRORS else ""
+        await self._say(where, f"{icon} {text}{about}".strip(), _key(notice))
+
+    async def _tell_chart(self, notice: Notice) -> None:
+        data = _data(notice.data)
+        picture = await asyncio.to_thread(pictures.of_request, data, notice.at)
+        text = self._tongue.clean(notice.text, 200)
+        if picture is None:
+            why = self._tongue.clean(data.get("no_bars") or "there are no candles", 300)
+            text = f"No chart of {text}: {why}"
+        channel = int(data.get("channel_id") or self._main)
+        await self._say(channel, text, _key(notice), picture)
+
+    async def _tell_card(self, notice: Notice) -> None:
+        """The message of an alert, unless it has one; a question gets its two reactions."""
+        alert_id = str(notice.alert_id)
+        asks = notice.kind == "awaiting_approval"
+        card = await asyncio.to_thread(self._card, alert_id)
+        if card is None:
+            card = await self._post_card(notice, alert_id)
+        if asks and card is not None:
+            await self.invite(card)
+
+    async def _post_card(self, notice: Notice, alert_id: str) -> Card | None:
+        model = await asyncio.to_thread(report.card, self._store, alert_id)
+        if model is None:
+            log.error("a notice is about alert %s, which is not there", alert_id)
+            return None
+        question = _data(notice.data)
+        embed = embeds.card(model, question, self._tongue)
+        picture = await asyncio.to_thread(pictures.of_question, model, question, self._clock())
+        message = await self._say(self._main, None, _key(notice), picture, embed)
+        kept = {key: value for key, value in question.items() if key != "bars"}
+
+        def write() -> Card:
+            with self._store.write() as tx:
+                now = self._clock()
+                data = json.dumps(kept) if kept else None
+                made = cards.add(
+                    tx,
+                    alert_id=alert_id,
+                    channel_id=message.channel.id,
+                    message_id=message.id,
+                    data=data,
+                    now=now,
+                )
+                cards.shown(tx, alert_id, digest=embeds.digest(embed), live=True, now=now)
+                return made
+
+        return await asyncio.to_thread(write)
+
+    async def invite(self, card: Card) -> None:
+        """Puts both reactions under a question, or makes sure that they are there."""
+        message = await self._message(card)
+        try:
+            for emoji in (YES, NO):
+                await message.add_reaction(emoji)
+        except discord.NotFound:
+            log.warning("the card of alert %s was deleted: decide it on the dashboard", card.alert_id)
+        except discord.Forbidden as error:
+            # People can still bring their own.
+            log.error("no reaction can be put under cards: %s", error)
+
+    # -- cards -----------------------------------------------------------------------------------------
+
+    async def _follow(self, card: Card) -> None:
+        """Brings a card's message and thread to where its alert is."""
+        model, news = await asyncio.to_thread(self._news, card)
+        if model is None:
+            return
+        embed = embeds.card(model, _data(card.data), self._tongue)
+        digest = embeds.digest(embed)
+        try:
+            if digest != card.shown:
+                # Unlike a new message, an edit does not take the client's word for it.
+                quiet = discord.AllowedMentions.none()
+                await (await self._message(card)).edit(embed=embed, allowed_mentions=quiet)
+            await self._tell_story(card, model, news)
+        except discord.NotFound:
+            log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
+            news, model = [], {**model, "over": True}
+        except discord.HTTPException as error:
+            if error.status >= 500 or error.status == 429:
+                raise
+            log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
+        live = bool(news) or not model["over"]
+
+        def write() -> None:
+            with self._store.write() as tx:
+                cards.shown(tx, card.alert_id, digest=digest, live=live, now=self._clock())
+                if news:
+                    cards.told(tx, card.alert_id, seq=news[-1].seq)
+
+        await asyncio.to_thread(write)
+
+    async def _tell_story(self, card: Card, model: Model, news: list[Event]) -> None:
+        lines = [
+            f"{embeds.stamp(event.at, 'T')} **{event.event}** {self._tongue.clean(event.detail, 600)}"
+            for event in news
+            if event.event not in _SILENT
+        ]
+        # What was refused at once has no story: its card says it all.
+        has_story = bool(model["orders"]) or card.data is not None
+        if not lines or not has_story or card.message_id in self._threadless:
+            return
+        thread = await self._thread(card, model)
+        if thread is None:
+            return
+        for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
+            await self._say(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
+
+    async def _thread(self, card: Card, model: Model) -> int | None:
+        """The thread of a card; None where there can be none."""
+        if card.thread_id is not None:
+            return card.thread_id
+        message = await self._message(card)
+        name = f"{model['message']} {model['symbol']} {card.alert_id[-6:]}"
+        try:
+            thread_id = (await message.create_thread(name=name[:90], auto_archive_duration=1440)).id
+        except (discord.HTTPException, ValueError) as error:
+            if isinstance(error, discord.HTTPException) and (error.status >= 500 or error.status == 429):
+                raise
+            if getattr(error, "code", 0) != 160004:
+                log.error("no thread for alert %s, its card says the rest: %s", card.alert_id, error)
+                self._threadless.add(card.message_id)
+                return None
+            # There is one already, and a thread has the number of its message.
+            thread_id = card.message_id
+
+        def write() -> None:
+            with self._store.write() as tx:
+                cards.threaded(tx, card.alert_id, thread_id)
+
+        await asyncio.to_thread(write)
+        return thread_id
+
+    # -- Discord ---------------------------------------------------------------------------------------
+
+    async def _say(
+        self,
+        channel_id: int,
+        text: str | None,
+        key: str,
+        picture: bytes | None = None,
+        embed: discord.Embed | None = None,
+    ) -> discord.Message:
+        """One message; the same key again within minutes is the same message."""
+        given: dict[str, Any] = {"nonce": _nonce(key)}
+        if embed is not None:
+            given["embed"] = embed
+        if picture is not None:
+            given["file"] = discord.File(BytesIO(picture), CHART)
+        try:
+            return await (await self._places.place(channel_id)).send(text, **given)
+        except (discord.NotFound, discord.Forbidden) as error:
+            if channel_id == self._main:
+                raise
+            log.error("channel %d cannot be written to: %s", channel_id, error)
+            if picture is not None:
+                given["file"] = discord.File(BytesIO(picture), CHART)
+            return await (await self._places.place(self._main)).send(text, **given)
+        except discord.HTTPException as error:
+            if error.status != 400 or embed is None:
+                raise
+            # Better a bare line than no card.
+            log.error("a card was refused: %s", error)
+            bare = f"{embed.title}\n{embed.description or ''}"[:MOST_CONTENT]
+            return await (await self._places.place(channel_id)).send(bare, nonce=_nonce(f"{key} bare"))
+
+    async def _message(self, card: Card) -> discord.PartialMessage:
+        place = await self._places.place(card.channel_id)
+        if not isinstance(place, (discord.TextChannel, discord.Thread, discord.PartialMessageable)):
+            raise TypeError(f"channel {card.channel_id} is none that holds cards: {type(place).__name__}")
+        return place.get_partial_message(card.message_id)
+
+    # -- the database ----------------------------------------------------------------------------------
+
+    def _waiting(self) -> list[Notice]:
+        with self._store.read() as tx:
+            return outbox.unposted(tx, _BATCH)
+
+    def _stamp(self, group: list[Notice]) -> None:
+        with self._store.write() as tx:
+            now = self._clock()
+            for notice in group:
+                outbox.posted(tx, notice.seq, now)
+
+    def _behind(self) -> list[Card]:
+        with self._store.read() as tx:
+            return cards.behind(tx, quiet_before=self._clock() - _QUIET)
+
+    def _card(self, alert_id: str) -> Card | None:
+        with self._store.read() as tx:
+            return cards.of_alert(tx, alert_id)
+
+    def _news(self, card: Card) -> tuple[Model | None, list[Event]]:
+        with self._store.read() as tx:
+            news = cards.news(tx, card)
+        return report.card(self._store, card.alert_id), news
+
+
+def _group(notices: list[Notice]) -> list[Notice]:
+    """The first notice, and the log lines right behind it that go into the same message."""
+    kind = notices[0].kind
+    if kind not in _LINES:
+        return notices[:1]
+    count = next((at for at, notice in enumerate(notices) if notice.kind != kind), len(notices))
+    return notices[:count]
+
+
+def _data(text: str | None) -> Model:
+    model: Model = json.loads(text) if text else {}
+    return model
+
+
+def _key(notice: Notice) -> str:
+    return f"notice {notice.seq} {notice.at.isoformat()} {notice.kind}"
+
+
+def _nonce(key: str) -> int:
+    """The key as Discord takes it: at most 25 characters."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
