@@ -292,7 +292,7 @@ def _is_dead(owner: str) -> bool:
     return _started(int(pid)) != started
 
 
-def main() -> int:
+def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
     """`python -m desk.runner`: the runner as a process of its own, until SIGTERM or SIGINT."""
     settings = from_environment()
     logs.configure(settings)
@@ -306,7 +306,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, end)
     store = open_store(settings.database_url)
     logs.relay(settings, store)
-    Runner(store, settings, lambda: datetime.now(UTC)).run(stop, wake)
+    Runner(store, settings, clock).run(stop, wake)
     store.close()
     return 0
 

@@ -258,23 +258,25 @@ class House:
             process.kill()
 
     def _environ(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        # What a person's .env sets counts as unset here.
-        unset = dict.fromkeys(dotenv_values(ROOT / ".env", interpolate=False), "")
         rules = {f"RISK_{name}": "1" for name in ("MAIN", *ACCOUNTS)}
         rules |= {f"LEVERAGE_{name}": "3" for name in ("MAIN", *ACCOUNTS)}
         return {
-            **kept,
-            **unset,
+            **bare_environ(),
             **rules,
-            "PYTHONPATH": str(ROOT / "tests" / "killing"),
-            "PYTHONUNBUFFERED": "1",
             "DATABASE_URL": self.url,
             "DEFAULT_SUBACCOUNT": "MAIN",
             "WEBHOOK_PASSPHRASE": PASSPHRASE,
             "DASHBOARD_PASSWORD": PASSWORD,
             "MAX_ALERT_AGE": "600",
         }
+
+
+def bare_environ() -> dict[str, str]:
+    """What a process under test needs to run, and to listen for the stages; no setting."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    # What a person's .env sets counts as unset here.
+    unset = dict.fromkeys(dotenv_values(ROOT / ".env", interpolate=False), "")
+    return {**kept, **unset, "PYTHONPATH": str(ROOT / "tests" / "killing"), "PYTHONUNBUFFERED": "1"}
 
 
 def until(look: Callable[[], T], what: str | Callable[[], str], within: float = PATIENCE) -> T:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -51,6 +52,9 @@ class Listener:
         (self._folder / "order").unlink()
         if order["group"]:
             os.killpg(os.getpgrp(), order["signal"])
+        elif order["signal"] == signal.SIGSTOP:
+            # To this thread: where another one takes it, this one goes on for a moment.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
         else:
             os.kill(os.getpid(), order["signal"])
 

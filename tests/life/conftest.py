@@ -142,18 +142,17 @@ class Life:
         found = self.engine.account(key)
         assert found is not None
         self.account: Account = found
-        self.settings = load(
-            {
-                "WEBHOOK_PASSPHRASE": PASSPHRASE,
-                "LIVE_TRADING": "1",
-                "API_KEY_MAIN": key,
-                "API_SECRET_MAIN": f"emulator-secret-{name.lower()}",
-                "RISK_MAIN": "1",
-                "LEVERAGE_MAIN": "3",
-                f"{name}_API_URL": server.url,
-                **environ,
-            }
-        )
+        self.environ = {
+            "WEBHOOK_PASSPHRASE": PASSPHRASE,
+            "LIVE_TRADING": "1",
+            "API_KEY_MAIN": key,
+            "API_SECRET_MAIN": f"emulator-secret-{name.lower()}",
+            "RISK_MAIN": "1",
+            "LEVERAGE_MAIN": "3",
+            f"{name}_API_URL": server.url,
+            **environ,
+        }
+        self.settings = load(self.environ)
         self.transport = Transport(server.dialect.route)
         self.intake = Intake(store, self.settings, clock, lambda: None, exchanges=available())
         self._count = 0
