@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,21 @@ from typing import Any
 import psutil
 import pytest
 
+from store import orders
 from tests.emulator.server import Fault, Request, Response
 from tests.life.clocked_runner import Ahead
 from tests.life.scenarios import LONG, VENUES
 from tests.processes import RUNNER, Process, Stage, bare_environ, until
+from trading.model import Role
 
 pytestmark = pytest.mark.timeout(120)
 
 Lives = Callable[..., Any]
+Pair = tuple[Process, Process]
 
 CLOCKED = ("tests.life.clocked_runner",)
 #: Past the lease of whoever holds the lane, and past the moment when the venue takes a request no more.
 FAR = 15.0
-#: From signing on: the receive window and the margin.
-FENCE = timedelta(seconds=3)
 #: How each venue refuses a request for its age; an order of the third one has a deadline of its own.
 STALE = {"BINANCE": ("-1021",), "BYBIT": ("10002",), "FTX": ("rejectAfterTs", "Timestamp too far")}
 ENTRIES = {"BINANCE": "POST /fapi/v1/order", "BYBIT": "POST /v5/order/create", "FTX": "POST /api/orders"}
@@ -65,17 +66,17 @@ class Scene:
             if alert_id in f"{request.query_text}{request.body!r}" or "conditional" in request.path
         ]
 
-    def stopped(self, both: tuple[Process, Process], stage: str) -> tuple[Process, Process]:
-        """The one that came to the stage and stopped there, and the other one."""
-        for process in both:
-            process.order(Stage(stage), what=signal.SIGSTOP, group=False)
-        until(lambda: [each for each in both if each.obeyed()], f"one comes to {stage}")
-        first, second = sorted(both, key=lambda each: not each.obeyed())
-        stopped = psutil.STATUS_STOPPED
-        until(lambda: psutil.Process(first.popen.pid).status() == stopped, "it is stopped")
-        # It comes there too, and goes on.
-        (second.folder / "order").unlink()
-        return first, second
+    def hold(self, both: Pair, stage: str) -> None:
+        """Of two processes the first one that comes to the stage is stopped there, from now on."""
+        both[0].order(Stage(stage), what=signal.SIGSTOP, group=False)
+
+    def stopped(self, both: Pair) -> Pair:
+        """The one that is, and the other one."""
+        folder = both[0].folder
+        (name,) = until(lambda: [path.name for path in folder.glob("obeyed-*")], "one comes to its stage")
+        pid = int(name.removeprefix("obeyed-"))
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "it is stopped")
+        return both if both[0].popen.pid == pid else both[::-1]
 
     def done(self, alert_id: str, *others: Process) -> None:
         def told() -> str:
@@ -132,7 +133,8 @@ def scenes(lives: Lives, tmp_path: Path) -> Iterator[Callable[..., Scene]]:
         environ = bare_environ() | life.environ | {"DATABASE_URL": url, "CLOCK": str(tmp_path / "clock")}
 
         def start() -> Process:
-            process = Process(module, environ, tmp_path / f"runner-{len(started)}")
+            # One folder, so that an order is for whoever comes first.
+            process = Process(module, environ, tmp_path / "runners")
             started.append(process)
             return process
 
@@ -154,8 +156,9 @@ def test_a_process_that_was_stopped_before_it_sent_wakes_up_late(
 ) -> None:
     scene = scenes(venue)
     both = scene.start(), scene.start()
+    scene.hold(both, "entry.submitted")
     alert_id = scene.life.store_only("entry", **LONG)
-    first, second = scene.stopped(both, "entry.submitted")
+    first, second = scene.stopped(both)
     assert scene.orders(alert_id) == []
     scene.life.clock.advance(FAR)
     scene.done(alert_id, second)
@@ -180,12 +183,16 @@ def test_so_does_one_with_any_other_order_in_hand(
 ) -> None:
     scene = scenes(venue)
     life, both = scene.life, (scene.start(), scene.start())
+    stage = f"{role}.submitted"
+    if alert == "entry":
+        scene.hold(both, stage)
     entry = alert_id = life.store_only("entry", **LONG)
     if alert != "entry":
         scene.done(entry, *both)
         life.engine.move(life.market.symbol, Decimal(42600))
+        scene.hold(both, stage)
         alert_id = life.store_only(alert, **{"long Breakeven": "42010"})
-    first, second = scene.stopped(both, f"{role}.submitted")
+    first, second = scene.stopped(both)
     life.clock.advance(FAR)
     scene.done(alert_id, second)
     scene.is_refused(scene.wake(first, alert_id))
@@ -205,8 +212,9 @@ def test_it_holds_by_the_clock_on_the_wall(scenes: Callable[..., Scene], venue: 
     """`python -m desk.runner` as people start it: the lease and the fence are waited for."""
     scene = scenes(venue, RUNNER)
     both = scene.start(), scene.start()
+    scene.hold(both, "entry.submitted")
     alert_id = scene.life.store_only("entry", **LONG)
-    first, second = scene.stopped(both, "entry.submitted")
+    first, second = scene.stopped(both)
     scene.done(alert_id, second)
     scene.is_refused(scene.wake(first, alert_id))
     scene.is_calm(alert_id, first, second)
@@ -222,12 +230,14 @@ def test_a_request_that_was_long_on_the_wire_is_refused(scenes: Callable[..., Sc
     life.server.fault(Fault.LATE, (ENTRIES[venue], 1))
     alert_id = life.store_only("entry", **LONG)
     until(lambda: not life.server.unfired, lambda: f"the entry is on the wire: {first.log()}")
-    sent_at = life.clock()
     first.kill()
+    with life.store.read() as tx:
+        entry = next(order for order in orders.of_intent(tx, alert_id) if order.role is Role.ENTRY)
     second = scene.start()
     scene.done(alert_id, second)
     (entered_at, _), *_ = scene.orders(alert_id)
-    assert entered_at - sent_at > FENCE - timedelta(seconds=1), "it waited for the venue's own refusal"
+    assert entry.retry_at is not None
+    assert entered_at > entry.retry_at, "it waited until the venue refuses the first one by itself"
     (late,) = life.server.deliver_late()
     scene.is_refused(late)
     scene.is_calm(alert_id, second)
