@@ -112,6 +112,8 @@ class Transport(HTTPAdapter):
         self._counts: Counter[str] = Counter()
         self.refuse: tuple[str, int] | None = None
         self.chain: Chain | None = None
+        #: Told before each request that changes something, and before its answer is read.
+        self.around: Callable[[str], None] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._closed = free.getsockname()[1]
@@ -128,7 +130,16 @@ class Transport(HTTPAdapter):
         if self.refuse == (name, self._counts[name]):
             self.refuse = None
             request.url = parts._replace(netloc=f"127.0.0.1:{self._closed}").geturl()
-        return super().send(request, *args, **kwargs)
+        if self.around is None or request.method == "GET":
+            return super().send(request, *args, **kwargs)
+        self.around(f"request {name}")
+        answer = super().send(request, *args, **kwargs)
+        try:
+            self.around(f"answer {name}")
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
 
 class Life:
