@@ -248,6 +248,13 @@ class Life:
         made = [r for r in self.account.records.values() if (r.client_id or "").startswith(f"{alert_id}-e")]
         return sum((record.filled for record in made), Decimal(0))
 
+    def covered(self) -> bool:
+        """Whether what is open has its stop at this moment."""
+        position = self.position
+        side = Side.SELL if position > 0 else Side.BUY
+        stops = [order for order in self.stops() if order.side is side and order.type is OrderType.MARKET]
+        return not position or any(s.attached or s.remaining >= abs(position) for s in stops)
+
     def check(self) -> None:
         """What must hold whenever the desk is at rest: the stop covers, nothing rests on nothing."""
         position, resting = self.position, self.resting

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import OperationalError
 
 from desk import control
 from store._engine import WRITES
 from tests.life.scenarios import LADDER, LONG, SCENARIOS, SHORT, VENUES, Scenario
+from trading.errors import StoreUnavailable
 
 Lives = Callable[..., Any]
 
@@ -74,6 +77,50 @@ class Mortal:
             self.step("commit")
 
 
+class Sick:
+    """The database fails at its `at`-th write, before or after the commit took, and is down for `down_s`."""
+
+    def __init__(self, life: Any, at: int, *, took: bool, down_s: float) -> None:
+        self._life, self._at, self._took, self._down_s = life, at, took, down_s
+        self._writes = 0
+        self._until: datetime | None = None
+        self._here = threading.local()
+        self._dialect: Any = life.store._engine.dialect
+        self._commit = self._dialect.do_commit
+
+    @property
+    def fell(self) -> bool:
+        return self._until is not None
+
+    def __enter__(self) -> Sick:
+        event.listen(Engine, "begin", self._begin)
+        self._dialect.do_commit = self._do_commit
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        event.remove(Engine, "begin", self._begin)
+        del self._dialect.do_commit
+
+    def _begin(self, connection: Connection) -> None:
+        if self._until is not None and self._life.clock() < self._until:
+            raise OperationalError(
+                "BEGIN", None, self._dialect.loaded_dbapi.OperationalError("disk I/O error")
+            )
+        self._here.writes = WRITES in connection.get_execution_options()
+
+    def _do_commit(self, connection: Any) -> None:
+        fails = False
+        if self._here.writes and self._until is None:
+            fails = self._writes == self._at
+            self._writes += 1
+        if fails:
+            self._until = self._life.clock() + timedelta(seconds=self._down_s)
+        if not fails or self._took:
+            self._commit(connection)
+        if fails:
+            raise self._dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+
 @contextmanager
 def mortal(life: Any, at: int | None = None) -> Iterator[Mortal]:
     """Inside, the life's process dies at its `at`-th effect; outside, it is another one's turn."""
@@ -103,6 +150,29 @@ def die_at(life: Any, play: str, at: int) -> str | None:
     life.die()
     life.settle()
     life.wait(10, step=2)
+    must_hold(life, play, alert_id, before, where)
+    return where
+
+
+def fall_sick_at(life: Any, play: str, at: int, *, took: bool, down_s: float) -> str | None:
+    """As `die_at`, for a database that fails while the process goes on."""
+    alert_id, before = PLAYS[play](life)
+    where = f"{life.name} {play}: the database fell at write {at}, {'after' if took else 'before'} it took"
+    bare = 0.0
+    with Sick(life, at, took=took, down_s=down_s) as sick:
+        for _ in range(80):
+            with suppress(StoreUnavailable):
+                life.settle()
+            life.clock.advance(0.5)
+            bare = 0.0 if life.covered() else bare + 0.5
+            assert bare <= 5, f"{where}: no stop for {bare} s\n{life.server.story()}"
+        if not sick.fell:
+            return None
+    must_hold(life, play, alert_id, before, where)
+    return where
+
+
+def must_hold(life: Any, play: str, alert_id: str, before: list[str], where: str) -> None:
     life.server.settle()
     told = f"{where}\n{life.alert(alert_id)}\n{life.server.story()}"
     assert life.status(alert_id) == "DONE", told
@@ -125,7 +195,6 @@ def die_at(life: Any, play: str, at: int) -> str | None:
     else:
         assert life.position == 2, told
         assert {stop.trigger for stop in life.stops()} == {42010}, told
-    return where
 
 
 def points_of(life: Any, play: str) -> list[str]:
@@ -143,6 +212,19 @@ def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
     assert len(around) > 5, points
     for at in around:
         assert die_at(born(lives, venue, "entry"), "entry", at)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("took", [False, True])
+@pytest.mark.parametrize("play", PLAYS)
+@pytest.mark.parametrize("venue", VENUES)
+def test_every_failed_write(lives: Lives, venue: str, play: str, took: bool, record_property: Any) -> None:
+    at = 0
+    while fall_sick_at(born(lives, venue, play), play, at, took=took, down_s=8):
+        at += 1
+    record_property("plays", at)
+    assert at > 5
 
 
 @pytest.mark.slow
