@@ -24,7 +24,7 @@ from exchanges import Look, Terms
 from store import journal, orders
 from store.journal import Intent
 from trading import ladder, pnl, rounding
-from trading.errors import Denied, InsufficientFunds, InvalidOrder
+from trading.errors import Denied, InsufficientFunds, InvalidOrder, StoreUnavailable
 from trading.lifecycle import IntentEvent
 from trading.model import (
     AlertKind,
@@ -35,6 +35,7 @@ from trading.model import (
     OrderStatus,
     OrderType,
     Plan,
+    Position,
     Protection,
     Role,
     plain,
@@ -430,10 +431,19 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
         reach = sent.filled_quantity if sent.status.is_final else sent.quantity
         stop = replace(plan.stop, quantity=reach)
         if stop.status is OrderStatus.INITIALIZED:
-            with work.store.write() as tx:
-                orders.resize(tx, work.claim, stop, now=work.clock())
-            fence.send(work, stop)
+            _send_on_its_heels(work, sent, stop)
     return None
+
+
+def _send_on_its_heels(work: Work, entry: Order, stop: Order) -> None:
+    try:
+        with work.store.write() as tx:
+            orders.resize(tx, work.claim, stop, now=work.clock())
+        fence.send(work, stop)
+    except StoreUnavailable:
+        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
+        fence.send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
+        raise
 
 
 def _when_proved(work: Work, order: Order) -> Later:

@@ -20,6 +20,7 @@ from trading.errors import (
     DuplicateOrder,
     Rejected,
     StaleRequest,
+    StoreUnavailable,
     Throttled,
     Unreachable,
     VenueError,
@@ -28,6 +29,9 @@ from trading.model import Order, OrderStatus, Role
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
+
+#: A stop that cannot be written down is tried so often before the database is asked again.
+_UNWRITTEN_TRIES = 3
 
 
 def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
@@ -65,11 +69,36 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
         return _refused(work, order, stop, error)
     mark(f"{order.role}.sent")
     changed = reconcile(orders=[order], reports=[report])
-    with work.store.write() as tx:
-        for news in changed:
-            orders.settle(tx, work.claim, news, now=work.clock())
+    try:
+        with work.store.write() as tx:
+            for news in changed:
+                orders.settle(tx, work.claim, news, now=work.clock())
+    except StoreUnavailable as error:
+        # SUBMITTED is what the journal has: it will be asked for. What it protects cannot wait for that.
+        log.error("%s: what became of it could not be written down: %s", order.client_order_id, error)
     mark(f"{order.role}.settled")
     return changed[0] if changed else order
+
+
+def send_unwritten(work: Work, stop: Order, otherwise: Order) -> None:
+    """Sends the stop of a position that has just been opened, though the journal cannot be written.
+
+    The one order that leaves without a commit: it can only close what is open, and bears the id of the
+    plan, by which it is found again. `otherwise` closes the position if the venue refuses the stop.
+    """
+    log.critical("%s leaves unwritten: the journal is not available", stop.client_order_id)
+    for _ in range(_UNWRITTEN_TRIES):
+        try:
+            work.exchange.place(stop, signed_at=work.exchange.time())
+        except (Unreachable, Throttled, StaleRequest) as error:
+            log.error("%s did not go out: %s", stop.client_order_id, error)
+            continue
+        except (Ambiguous, DuplicateOrder) as error:
+            log.error("%s is in doubt: %s", stop.client_order_id, error)
+        except Rejected as error:
+            log.critical("%s is refused, the position is closed: %s", stop.client_order_id, error)
+            work.exchange.place(otherwise, signed_at=work.exchange.time())
+        return
 
 
 def _unsent(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:

@@ -24,6 +24,8 @@ from trading.errors import StoreUnavailable
 
 Lives = Callable[..., Any]
 
+ENDED = ("DONE", "FAILED", "DENIED", "EXPIRED")
+
 
 def limit_entry(life: Any) -> tuple[str, list[str]]:
     return life.store_only("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit"), []
@@ -91,6 +93,10 @@ class Sick:
     @property
     def fell(self) -> bool:
         return self._until is not None
+
+    @property
+    def is_over(self) -> bool:
+        return self._until is not None and self._life.clock() > self._until
 
     def __enter__(self) -> Sick:
         event.listen(Engine, "begin", self._begin)
@@ -160,14 +166,17 @@ def fall_sick_at(life: Any, play: str, at: int, *, took: bool, down_s: float) ->
     where = f"{life.name} {play}: the database fell at write {at}, {'after' if took else 'before'} it took"
     bare = 0.0
     with Sick(life, at, took=took, down_s=down_s) as sick:
-        for _ in range(80):
+        for _ in range(60):
             with suppress(StoreUnavailable):
                 life.settle()
-            life.clock.advance(0.5)
-            bare = 0.0 if life.covered() else bare + 0.5
+            if not sick.fell:
+                return None
+            life.clock.advance(1)
+            bare = 0.0 if life.covered() else bare + 1
             assert bare <= 5, f"{where}: no stop for {bare} s\n{life.server.story()}"
-        if not sick.fell:
-            return None
+            if sick.is_over and life.status(alert_id) in ENDED:
+                break
+        life.wait(3)
     must_hold(life, play, alert_id, before, where)
     return where
 
@@ -212,6 +221,45 @@ def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
     assert len(around) > 5, points
     for at in around:
         assert die_at(born(lives, venue, "entry"), "entry", at)
+
+
+def first_write_after_the_entry(lives: Lives, venue: str) -> int:
+    points = points_of(born(lives, venue, "entry"), "entry")
+    sent = next(at for at, what in enumerate(points) if what.startswith("request") and "leverage" not in what)
+    return points[:sent].count("commit")
+
+
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX"])
+def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives, venue: str) -> None:
+    """Whichever of the three writes between entry and stop it is."""
+    first = first_write_after_the_entry(lives, venue)
+    for at in range(first, first + 3):
+        assert fall_sick_at(born(lives, venue, "entry"), "entry", at, took=False, down_s=8)
+
+
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX"])
+def test_a_stop_refused_while_the_database_is_down_is_a_close(lives: Lives, venue: str) -> None:
+    at = first_write_after_the_entry(lives, venue)
+    life = born(lives, venue, "entry")
+    alert_id, _ = PLAYS["entry"](life)
+
+    def runs_away(what: str) -> None:
+        if what.startswith("answer") and life.position:
+            life.transport.around = None
+            life.engine.move(life.market.symbol, Decimal(41000))
+
+    life.transport.around = runs_away
+    with Sick(life, at, took=False, down_s=8):
+        with suppress(StoreUnavailable):
+            life.settle()
+        assert (life.position, life.resting) == (0, [])
+        for _ in range(50):
+            with suppress(StoreUnavailable):
+                life.settle()
+            life.clock.advance(1)
+    assert (life.position, life.resting) == (0, [])
+    assert life.entered(alert_id) == 2
+    assert life.status(alert_id) in ENDED, life.alert(alert_id)
 
 
 @pytest.mark.slow
