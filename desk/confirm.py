@@ -171,9 +171,11 @@ def alarm(work: Work, text: str, *, alert_id: str | None) -> None:
 
 
 def _planned_stops(state: LaneState) -> list[Order]:
-    """Stops of the trade that, by the journal, have not left; see `fence.send_unwritten`."""
-    made = state.trade.orders if state.trade else ()
-    return [o for o in made if o.role is Role.STOP and o.status is OrderStatus.INITIALIZED]
+    """Stops of the trade that have not left, by the journal; what did was behind the entry (see `heels`)."""
+    if state.trade is None:
+        return []
+    made = [o for o in state.trade.orders if o.role is Role.STOP and o.status is OrderStatus.INITIALIZED]
+    return [replace(order, signed_at=state.trade.entry.signed_at) for order in made]
 
 
 def _unwritten(planned: Collection[Order], resting: Collection[OrderReport]) -> Iterator[Order]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from desk import fence
+from desk import fence, heels
 from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
 from desk.draft import draft
@@ -24,7 +24,7 @@ from exchanges import Look, Terms
 from store import journal, orders
 from store.journal import Intent
 from trading import ladder, pnl, rounding
-from trading.errors import Denied, InsufficientFunds, InvalidOrder, StoreUnavailable
+from trading.errors import Denied, InsufficientFunds, InvalidOrder
 from trading.lifecycle import IntentEvent
 from trading.model import (
     AlertKind,
@@ -35,7 +35,6 @@ from trading.model import (
     OrderStatus,
     OrderType,
     Plan,
-    Position,
     Protection,
     Role,
     plain,
@@ -426,24 +425,9 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     sent = fence.send(work, plan.entry)
-    if protection is Protection.AFTER and sent.filled_quantity:
-        # Every other question can wait until the stop is there.
-        reach = sent.filled_quantity if sent.status.is_final else sent.quantity
-        stop = replace(plan.stop, quantity=reach)
-        if stop.status is OrderStatus.INITIALIZED:
-            _send_on_its_heels(work, sent, stop)
+    if protection is Protection.AFTER:
+        heels.follow(work, sent, plan.stop)
     return None
-
-
-def _send_on_its_heels(work: Work, entry: Order, stop: Order) -> None:
-    try:
-        with work.store.write() as tx:
-            orders.resize(tx, work.claim, stop, now=work.clock())
-        fence.send(work, stop)
-    except StoreUnavailable:
-        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
-        fence.send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
-        raise
 
 
 def _when_proved(work: Work, order: Order) -> Later:

@@ -30,9 +30,6 @@ from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
 
-#: A stop that cannot be written down is tried so often before the database is asked again.
-_UNWRITTEN_TRIES = 3
-
 
 def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     """Submits an order (with its attached stop, if any) and writes down what the venue said.
@@ -78,27 +75,6 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
         log.error("%s: what became of it could not be written down: %s", order.client_order_id, error)
     mark(f"{order.role}.settled")
     return changed[0] if changed else order
-
-
-def send_unwritten(work: Work, stop: Order, otherwise: Order) -> None:
-    """Sends the stop of a position that has just been opened, though the journal cannot be written.
-
-    The one order that leaves without a commit: it can only close what is open, and bears the id of the
-    plan, by which it is found again. `otherwise` closes the position if the venue refuses the stop.
-    """
-    log.critical("%s leaves unwritten: the journal is not available", stop.client_order_id)
-    for _ in range(_UNWRITTEN_TRIES):
-        try:
-            work.exchange.place(stop, signed_at=work.exchange.time())
-        except (Unreachable, Throttled, StaleRequest) as error:
-            log.error("%s did not go out: %s", stop.client_order_id, error)
-            continue
-        except (Ambiguous, DuplicateOrder) as error:
-            log.error("%s is in doubt: %s", stop.client_order_id, error)
-        except Rejected as error:
-            log.critical("%s is refused, the position is closed: %s", stop.client_order_id, error)
-            work.exchange.place(otherwise, signed_at=work.exchange.time())
-        return
 
 
 def _unsent(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:
