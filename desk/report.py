@@ -5,7 +5,8 @@ Plain dicts: amounts as strings of plain decimals, times as ISO-8601 in UTC. Nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any
@@ -92,9 +93,8 @@ def alerts(
     status: str | None = None,
     account: str | None = None,
 ) -> list[Model]:
-    """The newest alerts, at most `limit`; `before` is the seq or the id of the last one seen.
-
-    An id that is not known gives an empty list.
+    """The newest alerts, at most `limit`, each with its `body`; `before` is the seq or the id of the last
+    one seen. An id that is not known gives an empty list.
     """
     with store.read() as tx:
         seq = views.alert_seq(tx, before) if isinstance(before, str) else before
@@ -102,7 +102,15 @@ def alerts(
             return []
         rows = views.alert_list(tx, limit=_limited(limit), before=seq, status=status, account=account)
     keys = ("seq", *_ALERT_KEYS, "account", "symbol", "venue", "updated_at")
-    return [_pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS)} for row in rows]
+    return [_listed(row, keys) for row in rows]
+
+
+def exported(store: Store, *, status: str | None = None, account: str | None = None) -> Iterator[Model]:
+    """Every alert as in `alerts`, newest first, read a page at a time."""
+    before: int | None = None
+    while page := alerts(store, limit=MOST_ROWS, before=before, status=status, account=account):
+        yield from page
+        before = page[-1]["seq"]
 
 
 def card(store: Store, alert_id: str) -> Model | None:
@@ -239,6 +247,11 @@ def _health(tx: Transaction, stepped_at: datetime | None, now: datetime) -> Mode
 
 def _age(at: datetime | None, now: datetime) -> float | None:
     return None if at is None else round((now - at).total_seconds(), 1)
+
+
+def _listed(row: views.Row, keys: Iterable[str]) -> Model:
+    """An alert in a list: with what it said, but for its passphrase, which is not kept."""
+    return _pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS), "body": json.loads(row["body"])}
 
 
 def _position(row: views.Row) -> Model:

@@ -14,7 +14,7 @@ from desk.intake import Answer
 from desk.wiring import Desk
 from trading.model import IntentStatus
 from web.access import is_foreign, refusal
-from web.answers import answer, failure
+from web.answers import answer, failure, lines
 
 VOTER = "web"
 _MAX_BODY = 4096
@@ -36,12 +36,14 @@ def guard() -> Response | None:
 
 @blueprint.get("/alerts")
 def alerts() -> Response:
-    """The newest alerts: ?limit= &before= (seq or id) &status= &account="""
+    """The newest alerts: ?limit= &before= (seq or id) &status= &account=; all as JSON lines: ?format=jsonl"""
     before = _before()
     status = request.args.get("status", "").upper() or None
     if status is not None and status not in IntentStatus.__members__:
         return failure(400, f"status is one of {', '.join(IntentStatus)}")
     account = request.args.get("account", "").upper() or None
+    if request.args.get("format", "").lower() == "jsonl":
+        return lines(report.exported(_desk().store, status=status, account=account))
     limit = _limit()
     rows = report.alerts(_desk().store, limit=limit, before=before, status=status, account=account)
     more = rows[-1]["seq"] if len(rows) == limit else None
