@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from desk.gate import Login
 from desk.intake import Intake
 from desk.service import Service
+from desk.session import Sessions
 from desk.settings import ROOT, Settings
 from exchanges import available
 from store import Store
@@ -40,6 +41,7 @@ class Desk:
     wake: Callable[[], None]
     intake: Intake
     login: Login
+    sessions: Sessions
     started_at: datetime
     service: Service | None = None
 
@@ -79,6 +81,7 @@ def wire(settings: Settings, store: Store, clock: Callable[[], datetime] = utc_n
         wake=wake,
         intake=Intake(store, settings, clock, wake, exchanges=available()),
         login=Login(store, settings.dashboard_password, clock),
+        sessions=Sessions(store, settings.dashboard_password, clock),
         started_at=clock(),
         service=service,
     )
