@@ -23,6 +23,7 @@ from desk.lane import backoff, run_lane
 from desk.painter import Painter
 from desk.settings import Settings, from_environment
 from desk.stages import mark
+from desk.teller import Teller
 from desk.venues import Venues
 from desk.work import Stopping, Work
 from store import Store, journal, open_store, switches
@@ -60,6 +61,7 @@ class Runner:
         self._clock = clock
         self._venues = venues or Venues(store, settings, clock)
         self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
+        self._teller = Teller(store, self._venues, clock)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._lock = threading.Lock()
@@ -129,8 +131,9 @@ class Runner:
             journal.wake_forgotten(tx, now=self._clock())
 
     def draw(self) -> None:
-        """Fetches the candles of charts that people asked for, in a thread of its own: lanes do not wait."""
+        """Fetches what people look at, charts and balances, in threads of their own: lanes do not wait."""
         self._painter.look()
+        self._teller.look()
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
         if not room.acquire(timeout=TICK):

@@ -1,0 +1,84 @@
+"""Looks at every account for the dashboard while somebody watches it: equity, free collateral, prices.
+
+Works beside the lanes, in a thread of its own. Never trades, and nothing that trades reads what it writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from desk.venues import Venues
+from store import Store, views, watch
+from store.watch import Seen
+from trading.errors import Denied, StoreUnavailable, VenueError
+from trading.model import Lane
+
+log = logging.getLogger(__name__)
+
+#: How often an account is looked at, and how long after the last look at the page that goes on.
+EVERY = timedelta(seconds=5)
+WATCHED_FOR = timedelta(seconds=45)
+
+
+class Teller:
+    """What a runner has at hand for the dashboard. `look` returns at once."""
+
+    def __init__(self, store: Store, venues: Venues, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._venues = venues
+        self._clock = clock
+        self._busy = threading.Lock()
+        self._next: datetime | None = None
+
+    def look(self) -> None:
+        """Starts to look at all accounts, if somebody watches and it is time. Raises StoreUnavailable."""
+        now = self._clock()
+        if self._busy.locked() or (self._next is not None and now < self._next):
+            return
+        with self._store.read() as tx:
+            watched = watch.last_watched(tx)
+        if watched is not None and now - watched < WATCHED_FOR:
+            self._next = now + EVERY
+            threading.Thread(target=self.tell, name="teller", daemon=True).start()
+
+    def tell(self) -> None:
+        """Looks at every account that has had a lane; another call that is at it makes this one return."""
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            with self._store.read() as tx:
+                rows = views.position_list(tx)
+            places: dict[tuple[str, str], list[views.Row]] = {}
+            for row in rows:
+                places.setdefault((row["venue"], row["account"]), []).append(row)
+            for (venue, account), mine in places.items():
+                seen = self._seen(venue, account, mine)
+                with self._store.write() as tx:
+                    watch.keep(tx, seen)
+        except StoreUnavailable as error:
+            log.warning("nobody is told the balances: %s", error)
+        finally:
+            self._busy.release()
+
+    def _seen(self, venue: str, account: str, rows: list[views.Row]) -> Seen:
+        open_now = [row["symbol"] for row in rows if row["quantity"] != 0]
+        try:
+            exchange = self._venues.exchange(Lane(venue, account, rows[0]["symbol"]))
+            balance = exchange.balance((open_now or [rows[0]["symbol"]])[0])
+            prices = {symbol: exchange.price(symbol) for symbol in open_now}
+        except Denied as denied:
+            return Seen(venue=venue, account=account, at=self._clock(), trouble=denied.reason)
+        except VenueError as error:
+            return Seen(venue=venue, account=account, at=self._clock(), trouble=error.message)
+        return Seen(
+            venue=venue,
+            account=account,
+            at=self._clock(),
+            currency=balance.currency,
+            total=balance.total,
+            free=balance.free,
+            prices=prices,
+        )
