@@ -1,4 +1,4 @@
-"""Answers the charts that people ask for in Discord: candles from the exchange into a notice.
+"""Answers the charts that people ask for: candles from the exchange into a notice, or for the dashboard.
 
 Works beside the lanes, one request at a time. Never trades, and never draws: the bot does.
 """
@@ -58,7 +58,13 @@ class Painter:
     def _answer(self, request: Request) -> None:
         account, levels = self._open_trade(request.symbol)
         lane = Lane(venue_of(request.exchange, live=self._live), account, request.symbol)
-        bars, missing = self._venues.candles(lane, request.interval)
+        bars, missing = self._venues.candles(lane, request.interval, shown=True)
+        if request.channel_id == charts.PAGE:
+            with self._store.write() as tx:
+                now = self._clock()
+                if charts.answered(tx, request.seq, now):
+                    charts.keep(tx, request, bars=charts.packed(bars), missing=missing, now=now)
+            return
         data = {
             "channel_id": request.channel_id,
             "symbol": request.symbol,

@@ -81,12 +81,13 @@ class Venues:
             return
         self.price(lane.symbol, alert.price, at)
 
-    def candles(self, lane: Lane, interval: str) -> tuple[Sequence[Candle], str]:
-        """The last bars of a lane's instrument, or none and the reason. Asks nobody where nothing shows them.
+    def candles(self, lane: Lane, interval: str, *, shown: bool = False) -> tuple[Sequence[Candle], str]:
+        """The last bars of a lane's instrument, or none and the reason. Asks nobody where nothing shows them:
+        no bot is set up, and they are not `shown` elsewhere.
 
         The paper venue has none of its own: there the exchange that it stands for is asked, without keys.
         """
-        if self._settings.discord_token is None:
+        if self._settings.discord_token is None and not shown:
             return (), "nothing is set up that would show them"
         now = self._clock()
         if self._deaf.get(lane.venue, now) > now:

@@ -151,3 +151,20 @@ def test_an_answer_that_comes_too_late_is_dropped() -> None:
         in_time(lambda: importlib.import_module("threading").Event().wait(2), 0.01)
     with pytest.raises(ZeroDivisionError):
         in_time(lambda: 1 // 0, 5)
+
+
+def test_the_dashboards_charts_are_kept_for_it_and_told_to_nobody(
+    sqlite_rigs: Callable[..., Any], exchange: Server
+) -> None:
+    rig = sqlite_rigs(BINANCE_API_URL=exchange.url)  # no bot: candles are fetched for who asks, and else not
+    asked = {"exchange": "BINANCE", "symbol": "BTC-USDT-PERP", "interval": "60"}
+    with rig.store.write() as tx:
+        charts.ask(tx, **asked, channel_id=charts.PAGE, now=rig.clock())
+    Painter(rig.store, rig.venues, rig.clock, live=False).answer()
+    with rig.store.read() as tx:
+        kept = charts.kept(tx, **asked)
+        assert charts.open_requests(tx, 9) == []
+        assert [notice for notice in outbox.unposted(tx, 99) if notice.kind == "chart"] == []
+    assert kept is not None
+    assert len(kept.bars) >= 12
+    assert (kept.missing, kept.at) == ("", rig.clock())
