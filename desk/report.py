@@ -5,8 +5,7 @@ Plain dicts: amounts as strings of plain decimals, times as ISO-8601 in UTC. Nev
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any
@@ -93,24 +92,22 @@ def alerts(
     status: str | None = None,
     account: str | None = None,
 ) -> list[Model]:
-    """The newest alerts, at most `limit`, each with its `body`; `before` is the seq or the id of the last
-    one seen. An id that is not known gives an empty list.
+    """The newest alerts, at most `limit`; `before` is the seq or the id of the last one seen.
+
+    An id that is not known gives an empty list.
     """
     with store.read() as tx:
         seq = views.alert_seq(tx, before) if isinstance(before, str) else before
         if before is not None and seq is None:
             return []
         rows = views.alert_list(tx, limit=_limited(limit), before=seq, status=status, account=account)
+    return [headline(row) for row in rows]
+
+
+def headline(row: views.Row) -> Model:
+    """One alert in a list, with its sizing."""
     keys = ("seq", *_ALERT_KEYS, "account", "symbol", "venue", "updated_at")
-    return [_listed(row, keys) for row in rows]
-
-
-def exported(store: Store, *, status: str | None = None, account: str | None = None) -> Iterator[Model]:
-    """Every alert as in `alerts`, newest first, read a page at a time."""
-    before: int | None = None
-    while page := alerts(store, limit=MOST_ROWS, before=before, status=status, account=account):
-        yield from page
-        before = page[-1]["seq"]
+    return _pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS)}
 
 
 def card(store: Store, alert_id: str) -> Model | None:
@@ -195,7 +192,7 @@ def positions(store: Store, *, flat_too: bool = False) -> list[Model]:
     """What is open; `flat_too` adds what was."""
     with store.read() as tx:
         rows = views.position_list(tx)
-    return [_position(row) for row in rows if flat_too or row["quantity"] != 0]
+    return [position(row) for row in rows if flat_too or row["quantity"] != 0]
 
 
 def refusals(store: Store, *, limit: int = 50) -> list[Model]:
@@ -249,12 +246,8 @@ def _age(at: datetime | None, now: datetime) -> float | None:
     return None if at is None else round((now - at).total_seconds(), 1)
 
 
-def _listed(row: views.Row, keys: Iterable[str]) -> Model:
-    """An alert in a list: with what it said, but for its passphrase, which is not kept."""
-    return _pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS), "body": json.loads(row["body"])}
-
-
-def _position(row: views.Row) -> Model:
+def position(row: views.Row) -> Model:
+    """One position."""
     direction: Direction = Position(symbol=row["symbol"], quantity=row["quantity"]).direction
     exchange = str(row["venue"]).rpartition(":")[2]
     model = _pick(row, ("venue", "account", "symbol", "average_price", "stop_price", "realised_pnl"))

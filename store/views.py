@@ -18,7 +18,8 @@ Row = Mapping[str, Any]
 
 #: What the runner still owes an act; waiting for a person is not among it.
 _UNDONE = (IntentStatus.RECEIVED, IntentStatus.APPROVED, IntentStatus.EXECUTING)
-_LIVE_ORDERS = (
+#: Those that may still be filled.
+LIVE_ORDERS = (
     OrderStatus.INITIALIZED,
     OrderStatus.SUBMITTED,
     OrderStatus.ACCEPTED,
@@ -28,7 +29,7 @@ _LIVE_ORDERS = (
 
 def alert(tx: Connection, alert_id: str) -> Row | None:
     """One alert with its intent, None if there is no such id."""
-    return _first(tx, _alerts().where(alerts.c.id == alert_id))
+    return _first(tx, with_intents().where(alerts.c.id == alert_id))
 
 
 def alert_seq(tx: Connection, alert_id: str) -> int | None:
@@ -48,49 +49,49 @@ def alert_list(
     tx: Connection, *, limit: int, before: int | None, status: str | None, account: str | None
 ) -> list[Row]:
     """At most `limit` alerts that arrived before the one with seq `before`."""
-    query = _alerts().order_by(alerts.c.seq.desc()).limit(limit)
+    query = with_intents().order_by(alerts.c.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(alerts.c.seq < before)
     if status is not None:
         query = query.where(intents.c.status == status)
     if account is not None:
         query = query.where(alerts.c.account == account)
-    return _all(tx, query)
+    return fetch(tx, query)
 
 
 def alert_orders(tx: Connection, alert_id: str) -> list[Row]:
     """Every order of one intent, in the order in which they were written."""
-    return _all(tx, select(orders).where(orders.c.intent_id == alert_id).order_by(orders.c.seq))
+    return fetch(tx, select(orders).where(orders.c.intent_id == alert_id).order_by(orders.c.seq))
 
 
 def alert_events(tx: Connection, alert_id: str) -> list[Row]:
     """The story of one alert, oldest first."""
-    return _all(tx, select(events).where(events.c.alert_id == alert_id).order_by(events.c.seq))
+    return fetch(tx, select(events).where(events.c.alert_id == alert_id).order_by(events.c.seq))
 
 
 def alert_fills(tx: Connection, alert_id: str) -> list[Row]:
     """The fills of one intent's own orders, oldest first."""
     mine = select(orders.c.client_order_id).where(orders.c.intent_id == alert_id)
-    return _all(tx, select(fills).where(fills.c.client_order_id.in_(mine)).order_by(fills.c.seq))
+    return fetch(tx, select(fills).where(fills.c.client_order_id.in_(mine)).order_by(fills.c.seq))
 
 
 def order_list(tx: Connection, *, limit: int, live_only: bool) -> list[Row]:
     """The newest orders; `live_only` leaves out those that have ended."""
     query = select(orders).order_by(orders.c.seq.desc()).limit(limit)
     if live_only:
-        query = query.where(orders.c.status.in_([status.value for status in _LIVE_ORDERS]))
-    return _all(tx, query)
+        query = query.where(orders.c.status.in_(LIVE_ORDERS))
+    return fetch(tx, query)
 
 
 def position_list(tx: Connection) -> list[Row]:
     """Every position that we ever had a hand in, flat ones included, by place."""
     key = (positions.c.venue, positions.c.account, positions.c.symbol)
-    return _all(tx, select(positions).order_by(*key))
+    return fetch(tx, select(positions).order_by(*key))
 
 
 def refusal_list(tx: Connection, *, limit: int) -> list[Row]:
     """The newest refused bodies."""
-    return _all(tx, select(refusals).order_by(refusals.c.seq.desc()).limit(limit))
+    return fetch(tx, select(refusals).order_by(refusals.c.seq.desc()).limit(limit))
 
 
 def was_refused(tx: Connection, *, code: int, body: str) -> bool:
@@ -130,7 +131,8 @@ def counts(tx: Connection) -> dict[str, int]:
     return {str(status): int(number) for status, number in tx.execute(query)}
 
 
-def _alerts() -> Select[Any]:
+def with_intents() -> Select[Any]:
+    """Alerts with what became of them."""
     told = (
         intents.c.venue,
         intents.c.status,
@@ -146,7 +148,8 @@ def _alerts() -> Select[Any]:
     return select(alerts, *told).join_from(alerts, intents, alerts.c.id == intents.c.id)
 
 
-def _all(tx: Connection, query: Select[Any]) -> list[Row]:
+def fetch(tx: Connection, query: Select[Any]) -> list[Row]:
+    """All rows of a query."""
     return [dict(row) for row in tx.execute(query).mappings()]
 
 
