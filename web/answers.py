@@ -1,13 +1,13 @@
 """JSON answers and the headers that every answer carries.
 
-Never a redirect, and never a word about what went wrong inside.
+Never redirects what a machine sends, and never says a word about what went wrong inside.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from flask import Flask, Response
@@ -39,13 +39,8 @@ def answer(code: int, body: Mapping[str, object]) -> Response:
     return Response(json.dumps(body) + "\n", status=code, content_type="application/json")
 
 
-def lines(rows: Iterable[Mapping[str, object]]) -> Response:
-    """JSON lines, sent while they are read."""
-    return Response((json.dumps(row) + "\n" for row in rows), content_type="application/x-ndjson")
-
-
 def install(app: Flask) -> None:
-    """Gives `app` JSON errors, safe headers, and no redirects."""
+    """Gives `app` JSON errors, safe headers, and no redirects of its own."""
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.register_error_handler(HTTPException, _http_error)

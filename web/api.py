@@ -1,4 +1,4 @@
-"""JSON reads and a person's decisions, behind HTTP Basic.
+"""JSON reads and a person's decisions, behind HTTP Basic or the dashboard's session.
 
 Changes nothing but by POST from the same site. Never shows a secret.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, request
 
-from desk import control, report
+from desk import control, report, story
 from desk.intake import Answer
-from desk.wiring import Desk
 from trading.model import IntentStatus
-from web.access import is_foreign, refusal
-from web.answers import answer, failure, lines
+from web.answers import answer, failure
+from web.browser import keep_out, the_desk
 
 VOTER = "web"
 _MAX_BODY = 4096
@@ -25,27 +24,20 @@ blueprint = Blueprint("api", __name__, url_prefix="/api")
 
 @blueprint.before_request
 def guard() -> Response | None:
-    """Lets in whom HTTP Basic names, and no other site's page."""
-    refused = refusal(_desk(), request)
-    if refused is not None:
-        return refused
-    if request.method not in ("GET", "HEAD") and is_foreign(request):
-        return failure(403, "this came from another site's page")
-    return None
+    """Lets in whom HTTP Basic or a session names, and no other site's page."""
+    return keep_out(request)
 
 
 @blueprint.get("/alerts")
 def alerts() -> Response:
-    """The newest alerts: ?limit= &before= (seq or id) &status= &account=; all as JSON lines: ?format=jsonl"""
+    """The newest alerts: ?limit= &before= (seq or id) &status= &account="""
     before = _before()
     status = request.args.get("status", "").upper() or None
     if status is not None and status not in IntentStatus.__members__:
         return failure(400, f"status is one of {', '.join(IntentStatus)}")
     account = request.args.get("account", "").upper() or None
-    if request.args.get("format", "").lower() == "jsonl":
-        return lines(report.exported(_desk().store, status=status, account=account))
     limit = _limit()
-    rows = report.alerts(_desk().store, limit=limit, before=before, status=status, account=account)
+    rows = report.alerts(the_desk().store, limit=limit, before=before, status=status, account=account)
     more = rows[-1]["seq"] if len(rows) == limit else None
     return answer(200, {"alerts": rows, "next_before": more})
 
@@ -53,40 +45,57 @@ def alerts() -> Response:
 @blueprint.get("/alerts/<alert_id>")
 def alert(alert_id: str) -> Response:
     """One alert with its sizing, orders and timeline."""
-    model = report.alert(_desk().store, alert_id)
+    model = report.alert(the_desk().store, alert_id)
     return failure(404, "there is no such alert") if model is None else answer(200, model)
+
+
+@blueprint.get("/alerts/<alert_id>/chart")
+def chart(alert_id: str) -> Response:
+    """Candles or known prices around an alert, with its levels and fills."""
+    desk = the_desk()
+    model = story.chart(desk.store, alert_id, now=desk.clock())
+    return failure(404, "there is no such alert") if model is None else answer(200, model)
+
+
+@blueprint.post("/alerts/<alert_id>/chart")
+def want_chart(alert_id: str) -> Response:
+    """Asks the runner for the candles of an alert's chart."""
+    desk = the_desk()
+    if not story.want_chart(desk.store, alert_id, now=desk.clock()):
+        return failure(404, "there is no such alert")
+    return answer(202, {"success": True, "message": "the runner asks the exchange"})
 
 
 @blueprint.get("/positions")
 def positions() -> Response:
     """What is open; ?all=1 adds what was."""
-    return answer(200, {"positions": report.positions(_desk().store, flat_too=_flag("all"))})
+    return answer(200, {"positions": report.positions(the_desk().store, flat_too=_flag("all"))})
 
 
 @blueprint.get("/orders")
 def orders() -> Response:
     """The newest orders; ?open=1 leaves out those that have ended."""
-    rows = report.orders(_desk().store, live_only=_flag("open"), limit=_limit(100))
+    rows = report.orders(the_desk().store, live_only=_flag("open"), limit=_limit(100))
     return answer(200, {"orders": rows})
 
 
 @blueprint.get("/refusals")
 def refusals() -> Response:
     """The newest bodies that were refused at the door."""
-    return answer(200, {"refusals": report.refusals(_desk().store, limit=_limit())})
+    return answer(200, {"refusals": report.refusals(the_desk().store, limit=_limit())})
 
 
 @blueprint.post("/halt")
 def halt() -> Response:
     """Stops all sending of entries; a JSON body may give the `reason`."""
-    desk = _desk()
+    desk = the_desk()
     return _decided(control.halt(desk.store, reason=_reason(), by=VOTER, now=desk.clock()))
 
 
 @blueprint.post("/resume")
 def resume() -> Response:
     """Ends a halt."""
-    desk = _desk()
+    desk = the_desk()
     return _decided(control.resume(desk.store, by=VOTER, now=desk.clock()))
 
 
@@ -103,20 +112,15 @@ def decline(intent_id: str) -> Response:
 
 
 def _vote(intent_id: str, *, approve: bool) -> Response:
-    desk = _desk()
+    desk = the_desk()
     now = desk.clock()
     return _decided(control.vote(desk.store, intent_id=intent_id, approve=approve, voter=VOTER, now=now))
 
 
 def _decided(given: Answer) -> Response:
     if given.code < 300:
-        _desk().wake()
+        the_desk().wake()
     return answer(given.code, given.body)
-
-
-def _desk() -> Desk:
-    desk: Desk = current_app.extensions["desk"]
-    return desk
 
 
 def _reason() -> str:

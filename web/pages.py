@@ -1,51 +1,115 @@
-"""What is open to all: a sign that says where to look, and /health.
+"""The dashboard: now, alerts and their stories, results, a bench to try alerts on.
 
-Never shows a secret, nor anything about a position.
+Pages for whom a session or HTTP Basic lets in. Never changes anything: forms and scripts ask `web.api` to.
 """
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, current_app
+from dataclasses import replace
+from typing import Any
 
-from desk import report
-from desk.wiring import Desk
-from web.answers import answer
+from flask import Blueprint, Response, request, url_for
 
-blueprint = Blueprint("pages", __name__)
+from desk import board, report, story
+from desk.story import Filter
+from trading.errors import StoreUnavailable
+from trading.model import IntentStatus
+from web.access import refusal
+from web.browser import page, session_of, the_desk
 
-_SIGN = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Trading desk</title>
-<h1>Trading desk</h1>
-<p>It listens. A person looks here (user name: any, password: DASHBOARD_PASSWORD):</p>
-<ul>
-<li><a href="/api/alerts">alerts</a></li>
-<li><a href="/api/positions">positions</a></li>
-<li><a href="/api/orders?open=1">open orders</a></li>
-<li><a href="/api/refusals">refused bodies</a></li>
-<li><a href="/health">health</a></li>
-</ul>
-</html>
-"""
+blueprint = Blueprint("pages", __name__, template_folder="templates")
+
+#: Rows on a page.
+_PAGE = 50
+_REFUSALS = 10
+_FILTERS = ("account", "ticker", "status", "text")
+#: Seconds after which the bot is missed.
+_SILENT = 60
+
+
+@blueprint.before_request
+def guard() -> Response | None:
+    """Lets in whom a session or HTTP Basic names; anybody else is shown to the login."""
+    if request.authorization is not None:
+        return refusal(the_desk(), request)
+    if session_of(request):
+        return None
+    wanted = request.full_path.rstrip("?") if request.path != "/" else None
+    return _to("lobby.login", next=wanted)
+
+
+@blueprint.errorhandler(StoreUnavailable)
+def unavailable(error: StoreUnavailable) -> Response:
+    """The database does not answer: the page says so, and tries again."""
+    return page("trouble.html", 503, words="The database does not answer. Alerts get 503 until it does.")
 
 
 @blueprint.get("/")
-def sign() -> Response:
-    """Where to look."""
-    return Response(_SIGN, content_type="text/html; charset=utf-8")
+def now() -> Response:
+    """Accounts, positions, what waits for a person, health."""
+    desk = the_desk()
+    at = desk.clock()
+    board.watched(desk.store, at)
+    model = board.board(desk.store, desk.settings.accounts, now=at)
+    return _page("now.html", "now", board=model)
 
 
-@blueprint.get("/robots.txt")
-def robots() -> Response:
-    """Nothing here is for search engines."""
-    return Response("User-agent: *\nDisallow: /\n", content_type="text/plain; charset=utf-8")
+@blueprint.get("/alerts")
+def alerts() -> Response:
+    """What came, newest first, as far as it matches."""
+    desk = the_desk()
+    wanted = Filter(**{name: _asked(name) for name in _FILTERS})
+    if wanted.status is not None and wanted.status not in IntentStatus.__members__:
+        wanted = replace(wanted, status=None)
+    before = _asked("before")
+    seq = int(before) if before and before.isascii() and before.isdigit() and len(before) < 19 else None
+    rows, more = story.found(desk.store, wanted, limit=_PAGE, before=seq)
+    told = {name: value for name in _FILTERS if (value := getattr(wanted, name))}
+    return _page(
+        "alerts.html",
+        "alerts",
+        rows=rows,
+        filters=told,
+        accounts=sorted({*story.accounts(desk.store), *desk.settings.accounts}),
+        statuses=[status.value for status in IntentStatus],
+        older=None if more is None else url_for("pages.alerts", **told, before=more),
+        newest=None if seq is None else url_for("pages.alerts", **told),
+        refusals=report.refusals(desk.store, limit=_REFUSALS) if not told and seq is None else [],
+    )
 
 
-@blueprint.get("/health")
-def health() -> Response:
-    """200, or 503 where alerts would not be stored or handled."""
-    desk: Desk = current_app.extensions["desk"]
-    model = report.health(desk.store, now=desk.clock(), started_at=desk.started_at)
-    return answer(200 if model["status"] == "ok" else 503, model)
+@blueprint.get("/alerts/<alert_id>")
+def alert(alert_id: str) -> Response:
+    """The story of one alert."""
+    model = story.story(the_desk().store, alert_id)
+    if model is None:
+        return page("trouble.html", 404, words="There is no such alert.")
+    return _page("story.html", "alerts", alert=model)
+
+
+def _asked(name: str) -> str | None:
+    """One word of the address; accounts and statuses are spelt in capitals."""
+    text = request.args.get(name, "").strip()[:100].replace("\x00", "")
+    return (text.upper() if name in ("account", "status") else text) or None
+
+
+def _page(template: str, view: str, **model: Any) -> Response:
+    """A page in its frame: what is halted, what waits, how the server is."""
+    desk = the_desk()
+    health = report.health(desk.store, now=desk.clock(), started_at=desk.started_at)
+    frame = board.frame(desk.store)
+    model |= {"health": health, "bot": _bot(health["bot"]), "frame": frame, "settings": desk.settings}
+    return page(template, view=view, **model)
+
+
+def _bot(beat: report.Model | None) -> tuple[str, str]:
+    """The bot's lamp, and what it means."""
+    if the_desk().settings.discord_token is None:
+        return "off", "not set up"
+    if beat is None:
+        return "bad", "has never come up"
+    return ("ok", "works") if beat["age_s"] < _SILENT else ("bad", "is silent")
+
+
+def _to(endpoint: str, **values: Any) -> Response:
+    return Response("", status=303, headers={"Location": url_for(endpoint, **values)})

@@ -1,0 +1,164 @@
+"""What the pages show, by what is in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from store import charts, watch
+from tests.web.person import Visitor
+from trading.model import IntentStatus
+
+
+@pytest.fixture
+def visitor(make_app: Callable[..., Flask], body: Any) -> Visitor:
+    visitor = Visitor(make_app(), body.password)
+    visitor.log_in()
+    return visitor
+
+
+def test_a_new_desk_shows_three_steps_until_an_alert_has_come(visitor: Visitor, body: Any) -> None:
+    assert "Three steps" in visitor.get("/").text
+    visitor.alert(body)
+    assert "Three steps" not in visitor.get("/").text
+
+
+def test_the_first_page_says_that_it_is_watched(visitor: Visitor) -> None:
+    visitor.get("/")
+    with visitor.desk.store.read() as tx:
+        first = watch.last_watched(tx)
+    assert first is not None
+    visitor.get("/")
+    with visitor.desk.store.read() as tx:
+        assert watch.last_watched(tx) == first
+
+
+def test_a_halt_stands_on_every_page(visitor: Visitor) -> None:
+    visitor.get("/")
+    visitor.post("/api/halt", json={"reason": "<b>news</b>"})
+    for path in ("/", "/alerts"):
+        page = visitor.get(path).text
+        assert "&lt;b&gt;news&lt;/b&gt;" in page
+        assert 'data-ask="/api/resume"' in page
+
+
+def test_alerts_by_account_ticker_status_and_text(visitor: Visitor, body: Any) -> None:
+    one = visitor.alert(body, IntentStatus.DONE, id="one 100%")
+    two = visitor.alert(body, id="two", ticker="ETHUSDT.P", subaccount="swing")
+
+    def shown(query: str) -> list[str]:
+        page = visitor.get("/alerts?" + query).text
+        return [each for each in (one, two) if f'id="alert-{each}"' in page]
+
+    assert shown("") == [one, two]
+    assert shown("account=swing") == [two]
+    assert shown("account=SWING&ticker=btc") == []
+    assert shown("ticker=eth-usdt") == [two]
+    assert shown("status=done") == [one]
+    assert shown("status=nonsense") == [one, two]
+    assert shown("text=100%25") == [one]
+    assert shown("text=0%25x") == []
+    assert shown(f"text={two}") == [two]
+    assert shown("text=%27%22%3Cscript%3E%00") == []
+    assert "Nothing matches" in visitor.get("/alerts?text=zzz").text
+
+
+def test_long_lists_are_paged(visitor: Visitor, body: Any) -> None:
+    ids = [visitor.alert(body, id=f"n{number}", message="tp1") for number in range(52)]
+    page = visitor.get("/alerts").text
+    assert page.count('id="alert-') == 50
+    older = page.partition('href="/alerts?before=')[2].partition('"')[0]
+    rest = visitor.get(f"/alerts?before={older}").text
+    assert [each for each in ids if f'id="alert-{each}"' in rest] == ids[:2]
+    assert "Newest" in rest
+    assert "data-live" not in rest
+    assert visitor.get("/alerts?before=nonsense").text.count('id="alert-') == 50
+
+
+def test_refused_bodies_stand_below_without_their_passphrase(visitor: Visitor, body: Any) -> None:
+    visitor.client.post("/tradingview-to-webhook-order", data=body.raw(ticker=None))
+    page = visitor.get("/alerts").text
+    assert "Refused at the door" in page
+    assert body.passphrase not in page
+
+
+def test_a_story_shows_the_alert_escaped_and_without_its_passphrase(visitor: Visitor, body: Any) -> None:
+    alert_id = visitor.alert(body, id="<script>alert(1)</script>")
+    page = visitor.get(f"/alerts/{alert_id}").text
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script>alert" not in page
+    assert body.passphrase not in page
+    assert visitor.get("/alerts/unknown").status_code == 404
+
+
+def test_a_chart_of_known_prices_until_candles_come(visitor: Visitor, body: Any) -> None:
+    alert_id = visitor.alert(body, id="a", price="50000")
+    visitor.alert(body, id="b", price="50100", message="tp1")
+    chart = visitor.get(f"/api/alerts/{alert_id}/chart").get_json()
+    assert chart["bars"] == []
+    assert [price for _, price in chart["prices"]] == ["50000", "50100"]
+    assert chart["levels"] == [{"role": "entry", "title": "alert", "price": "50000"}]
+    assert chart["wanted"] is True
+
+    visitor.get("/")
+    assert visitor.post(f"/api/alerts/{alert_id}/chart").status_code == 202
+    now = visitor.desk.clock()
+    with visitor.desk.store.write() as tx:
+        (request,) = charts.open_requests(tx, 9)
+        bars: list[charts.Bar] = [[1, "1", "2", "0.5", "1.5", "9"]]
+        charts.keep(tx, request, bars=bars, missing="", now=now)
+    told = visitor.get(f"/api/alerts/{alert_id}/chart").get_json()
+    assert told["bars"] == [[1, "1", "2", "0.5", "1.5"]]
+    assert told["wanted"] is False
+
+    assert visitor.get("/api/alerts/unknown/chart").status_code == 404
+    assert visitor.post("/api/alerts/unknown/chart").status_code == 404
+
+
+def test_candles_that_begin_after_the_alert_are_not_its_chart(visitor: Visitor, body: Any) -> None:
+    alert_id = visitor.alert(body, interval="1")
+    visitor.get("/")
+    visitor.post(f"/api/alerts/{alert_id}/chart")
+    with visitor.desk.store.write() as tx:
+        (request,) = charts.open_requests(tx, 9)
+        assert request.interval == "1"
+        late = int(visitor.desk.clock().timestamp()) + 3600
+        charts.keep(tx, request, bars=[[late, "1", "2", "0", "1", "9"]], missing="", now=visitor.desk.clock())
+    assert visitor.get(f"/api/alerts/{alert_id}/chart").get_json()["bars"] == []
+
+
+def test_a_question_is_put_with_its_money_and_answered_from_the_page(visitor: Visitor, body: Any) -> None:
+    from store import outbox
+
+    alert_id = visitor.alert(body, IntentStatus.AWAITING_APPROVAL)
+    asked = {"quantity": "0.5", "base": "BTC", "quote": "USDT", "notional": "25000", "worst_loss": "500",
+             "market": "50000", "price": "50000", "stop": "49000",
+             "targets": [{"price": "53000", "quantity": "0.5", "reward": "3"}]}  # fmt: skip
+    with visitor.desk.store.write() as tx:
+        outbox.notify(tx, kind="awaiting_approval", text="?", alert_id=alert_id, now=visitor.desk.clock(),
+                      data=json.dumps(asked))  # fmt: skip
+    page = visitor.get("/").text
+    assert f'id="question-{alert_id}"' in page
+    assert "500.00 USDT" in page
+    chart = visitor.get(f"/api/alerts/{alert_id}/chart").get_json()
+    assert [level["role"] for level in chart["levels"]] == ["entry", "stop", "target"]
+    assert visitor.post(f"/api/intents/{alert_id}/approve").status_code == 202
+    with visitor.desk.store.read() as tx:
+        assert [(vote.voter, vote.approve) for vote in outbox.votes(tx, alert_id)] == [("web", True)]
+
+
+def test_a_database_that_is_away_is_told_on_a_page(visitor: Visitor) -> None:
+    visitor.desk.store.close()
+    from trading.errors import StoreUnavailable
+
+    def away() -> Any:
+        raise StoreUnavailable("database: away")
+
+    object.__setattr__(visitor.desk, "clock", away)
+    answer = visitor.client.get("/")
+    assert answer.status_code == 503
+    assert "database does not answer" in answer.text

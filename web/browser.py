@@ -1,0 +1,105 @@
+"""What a browser needs beyond JSON: the session's cookie, the form key, the page's headers.
+
+Lets in by a session or by HTTP Basic. Never takes a change from another site's page, and never puts a
+script or a style into the page itself.
+"""
+
+from __future__ import annotations
+
+import hmac
+from ipaddress import ip_address
+from typing import Any
+
+from flask import Request, Response, current_app, make_response, render_template, request
+
+from desk.session import LIFETIME, form_key
+from desk.wiring import Desk
+from web import shown
+from web.access import is_foreign, refusal
+from web.answers import failure
+
+FORM_KEY = "form_key"
+FORM_KEY_HEADER = "X-Form-Key"
+FOREIGN = "this came from another site's page"
+#: A cookie with the prefix is bound to this very host; plain http to this machine itself cannot have it.
+_BOUND, _PLAIN = "__Host-desk", "desk"
+_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+def the_desk() -> Desk:
+    """The desk behind this request."""
+    desk: Desk = current_app.extensions["desk"]
+    return desk
+
+
+def session_of(asked: Request) -> str | None:
+    """The token of a session that goes on; None for anybody else. Raises StoreUnavailable."""
+    token = asked.cookies.get(_cookie_name(asked))
+    return token if the_desk().sessions.knows(token) else None
+
+
+def keep_out(asked: Request) -> Response | None:
+    """None for whom a session or HTTP Basic lets in, else the answer in JSON. Raises StoreUnavailable.
+
+    What changes something comes from a page of this site, and brings the session's form key along.
+    """
+    token = session_of(asked) if asked.authorization is None else None
+    if token is None:
+        refused = refusal(the_desk(), asked)
+        if refused is not None:
+            if FORM_KEY_HEADER in asked.headers:  # a page's own request: the browser is not to ask as well
+                refused.headers.pop("WWW-Authenticate", None)
+            return refused
+    if asked.method in ("GET", "HEAD"):
+        return None
+    if is_foreign(asked):
+        return failure(403, FOREIGN)
+    if token is not None:
+        given = asked.headers.get(FORM_KEY_HEADER) or asked.form.get(FORM_KEY, "")
+        if not hmac.compare_digest(given.encode(), form_key(token).encode()):
+            return failure(403, "this page is of another session: load it again")
+    return None
+
+
+def page(template: str, code: int = 200, **model: Any) -> Response:
+    """A page with its headers; an unchanged one is not sent again."""
+    token = session_of(request)
+    model |= {"form_key": form_key(token) if token else "", "shown": shown, "asset": shown.asset}
+    response = make_response(render_template(template, **model), code)
+    response.headers["Content-Security-Policy"] = _CSP
+    # Without a referrer a browser says that a form of this very page came from nowhere.
+    response.headers["Referrer-Policy"] = "same-origin"
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def remember(response: Response, token: str) -> Response:
+    """Hands the session's token to the browser."""
+    response.set_cookie(_cookie_name(request), token, max_age=int(LIFETIME.total_seconds()), **_flags())
+    return response
+
+
+def forget(response: Response) -> Response:
+    """Takes it away again."""
+    response.delete_cookie(_cookie_name(request), **_flags())
+    return response
+
+
+def _flags() -> dict[str, Any]:
+    bound = _cookie_name(request) == _BOUND
+    return {"secure": bound, "httponly": True, "samesite": "Strict", "path": "/"}
+
+
+def _cookie_name(asked: Request) -> str:
+    """Over plain http only this machine itself is served: some browsers keep no secure cookie there."""
+    host = asked.host.rpartition(":")[0] if asked.host.rpartition(":")[2].isdigit() else asked.host
+    try:
+        here = ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        here = host == "localhost"
+    return _PLAIN if here and not asked.is_secure else _BOUND

@@ -1,0 +1,181 @@
+// What every page does: times in the viewer's zone, parts that stay current, buttons that ask the server.
+"use strict";
+
+const Desk = (() => {
+  const formKey = document.querySelector('meta[name="form-key"]')?.content ?? "";
+  const styles = {
+    time: { timeStyle: "medium" },
+    date: { dateStyle: "medium" },
+    both: { dateStyle: "medium", timeStyle: "medium" },
+  };
+  const listeners = [];
+
+  function write(time) {
+    const at = new Date(time.dateTime);
+    if (Number.isNaN(at.getTime())) return;
+    const style = time.dataset.style in styles ? time.dataset.style : "both";
+    const today = style === "time" && at.toDateString() !== new Date().toDateString();
+    time.textContent = at.toLocaleString(undefined, styles[today ? "both" : style]);
+    time.title = time.dateTime;
+  }
+
+  function localise(root) {
+    for (const time of root.querySelectorAll("time[datetime]")) write(time);
+    countDown();
+  }
+
+  function countDown() {
+    for (const clock of document.querySelectorAll("[data-until]")) {
+      const left = Math.round((new Date(clock.dataset.until) - Date.now()) / 1000);
+      if (!Number.isFinite(left)) continue;
+      const text = left > 0 ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left` : "time is over";
+      if (clock.textContent !== text) clock.textContent = text;
+    }
+  }
+
+  let toastTimer = 0;
+  function tell(words) {
+    const toast = document.getElementById("toast");
+    if (!toast) return;
+    toast.textContent = words;
+    clearTimeout(toastTimer);
+    toastTimer = setTimeout(() => { toast.textContent = ""; }, 6000);
+  }
+
+  // One request of this page to the server; its JSON, or an Error with words for a person.
+  async function ask(path, body, method = "POST") {
+    const options = { method, headers: { "X-Form-Key": formKey }, redirect: "manual" };
+    if (method === "POST") {
+      options.headers["Content-Type"] = "application/json";
+      options.body = JSON.stringify(body ?? {});
+    }
+    const answer = await fetch(path, options);
+    if (answer.status === 401 || answer.type === "opaqueredirect") {
+      location.reload();
+      throw new Error("You are logged out.");
+    }
+    const told = await answer.json();
+    if (!answer.ok) throw Object.assign(new Error(told.message ?? `The server answered ${answer.status}.`), { told });
+    return told;
+  }
+
+  async function act(path, body, done, buttons) {
+    for (const button of buttons) button.disabled = true;
+    try {
+      const told = await ask(path, body);
+      tell(done ?? told.message);
+    } catch (error) {
+      tell(error instanceof TypeError ? "No answer from the server: look whether it was done." : error.message);
+    } finally {
+      for (const button of buttons) button.disabled = false;
+      await refresh();
+    }
+  }
+
+  // Parts stay current: the page is fetched again, and what differs is put in place.
+  let tag = "";
+  let lost = null;
+  let seen = new Date();
+
+  function swap(old, fresh) {
+    if (old.dataset.keyed === undefined) {
+      if (old.contains(document.activeElement)) {
+        const name = document.activeElement.id || document.activeElement.getAttribute("href");
+        old.replaceWith(fresh);
+        const again = name && (document.getElementById(name) ?? fresh.querySelector(`[href="${CSS.escape(name)}"]`));
+        (again ?? fresh.querySelector("button, a"))?.focus({ preventScroll: true });
+      } else {
+        old.replaceWith(fresh);
+      }
+      return fresh;
+    }
+    // A list whose items, once shown, stay as they are (they hold charts): only what came and what went.
+    const there = new Set([...fresh.children].map((child) => child.id));
+    for (const child of [...old.children]) if (!there.has(child.id)) child.remove();
+    for (const child of [...fresh.children]) if (!document.getElementById(child.id)) old.append(child);
+    return old;
+  }
+
+  const originals = new Map();
+  function take(text) {
+    const page = new DOMParser().parseFromString(text, "text/html");
+    for (const fresh of page.querySelectorAll("[data-part]")) {
+      const old = document.getElementById(fresh.id);
+      const source = fresh.outerHTML;
+      if (!old || originals.get(fresh.id) === source) continue;
+      originals.set(fresh.id, source);
+      const now = swap(old, document.adoptNode(fresh));
+      localise(now);
+      for (const listener of listeners) listener(now);
+    }
+  }
+
+  let turn = null;
+  async function refresh() {
+    if (!document.body.dataset.live) return;
+    turn ??= (async () => {
+      try {
+        const headers = tag ? { "If-None-Match": tag } : {};
+        const answer = await fetch(location.pathname + location.search, { headers, redirect: "manual", cache: "no-store" });
+        if (answer.type === "opaqueredirect") return location.reload();
+        if (answer.status !== 304 && !answer.ok) throw new Error(String(answer.status));
+        if (answer.status === 200) {
+          tag = answer.headers.get("ETag") ?? "";
+          take(await answer.text());
+        }
+        seen = new Date();
+        lost = null;
+      } catch {
+        lost ??= seen;
+      } finally {
+        const banner = document.getElementById("lost");
+        banner.hidden = lost === null;
+        if (lost) {
+          const time = banner.querySelector("time");
+          time.dateTime = lost.toISOString();
+          write(time);
+        }
+        turn = null;
+      }
+    })();
+    return turn;
+  }
+
+  async function keepCurrent() {
+    const every = Number(document.body.dataset.live) * 1000;
+    for (;;) {
+      await new Promise((done) => setTimeout(done, lost ? every * 2 : every));
+      if (!document.hidden) await refresh();
+    }
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.dataset.opens) document.getElementById(button.dataset.opens).showModal();
+    else if (button.dataset.closes !== undefined) button.closest("dialog").close();
+    else if (button.dataset.copy) {
+      const text = document.getElementById(button.dataset.copy).textContent;
+      navigator.clipboard.writeText(text).then(() => tell("Copied"), () => tell("The browser does not let me copy: select it by hand."));
+    } else if (button.dataset.ask) {
+      const together = button.closest(".buttons")?.querySelectorAll("button") ?? [button];
+      act(button.dataset.ask, {}, button.dataset.done, together);
+    }
+  });
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (!form.dataset.ask) return;
+    event.preventDefault();
+    const body = Object.fromEntries(new FormData(form));
+    act(form.dataset.ask, body, form.dataset.done, form.querySelectorAll("button")).then(() => form.closest("dialog")?.close());
+  });
+
+  for (const part of document.querySelectorAll("[data-part]")) originals.set(part.id, part.outerHTML);
+  localise(document);
+  setInterval(countDown, 1000);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  if (document.body.dataset.live) keepCurrent();
+
+  return { ask, tell, refresh, localise, onPart: (listener) => listeners.push(listener) };
+})();
