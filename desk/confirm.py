@@ -7,7 +7,7 @@ one unanswered question for proof, and never leave an open position without aski
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -80,7 +80,8 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
     symbol = work.lane.symbol
-    look = seen or work.exchange.look(symbol, ours=state.unsettled)
+    planned = _planned_stops(state)
+    look = seen or work.exchange.look(symbol, ours=[*state.unsettled, *planned])
     position, resting = look.position, look.resting
     listed = {report.client_order_id for report in resting}
     unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
@@ -88,12 +89,15 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
     if unlisted:
         # What the position shows must be no older than what the orders show.
         position = work.exchange.position(symbol)
-    changed = reconcile(orders=state.unsettled, reports=[*resting, *asked])
+    unwritten = list(_unwritten(planned, resting))
+    changed = reconcile(orders=[*state.unsettled, *unwritten], reports=[*resting, *asked])
     gone = _gone(state.unsettled, absent)
     fills = _new_fills(work, state, changed, position)
     if changed or gone or fills:
         with work.store.write() as tx:
             now = work.clock()
+            for order in unwritten:
+                orders.resize(tx, work.claim, order, now=now)
             for order in (*changed, *gone):
                 orders.settle(tx, work.claim, order, now=now)
             mine = [*(state.trade.orders if state.trade else ()), *state.unsettled, *changed]
@@ -164,6 +168,23 @@ def alarm(work: Work, text: str, *, alert_id: str | None) -> None:
         outbox.notify(tx, kind="alarm", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
         if alert_id is not None:
             journal.tell(tx, alert_id, "alarm", text, now)
+
+
+def _planned_stops(state: LaneState) -> list[Order]:
+    """Stops of the trade that have not left, by the journal; what did was behind the entry (see `heels`)."""
+    if state.trade is None:
+        return []
+    made = [o for o in state.trade.orders if o.role is Role.STOP and o.status is OrderStatus.INITIALIZED]
+    return [replace(order, signed_at=state.trade.entry.signed_at) for order in made]
+
+
+def _unwritten(planned: Collection[Order], resting: Collection[OrderReport]) -> Iterator[Order]:
+    """Those that rest all the same: they left while the journal could not be written."""
+    there = {report.client_order_id: report.quantity for report in resting}
+    for order in planned:
+        if order.client_order_id in there:
+            quantity = there[order.client_order_id]
+            yield replace(order, status=OrderStatus.SUBMITTED, quantity=quantity)
 
 
 def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]]:

@@ -17,7 +17,7 @@ from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, AlertKind, IntentStatus, Limits, OrderType
+from trading.model import ZERO, AlertKind, IntentStatus, Limits
 from trading.pnl import unrealised
 from trading.policy import Decision, History
 
@@ -138,19 +138,13 @@ def _has_keys(work: Work) -> bool:
 
 
 def _drift(work: Work, intent: Intent) -> str | None:
-    """Why the price has moved too far since the alert; a price that cannot be had is reason enough.
-
-    A limit's price says where the order belongs, not where the market was: there the market at the
-    question counts.
-    """
-    alert, then = intent.alert, intent.asked_price
-    stop = alert.levels.stop
+    """Why the price has moved too far since the alert; a price that cannot be had is reason enough."""
+    alert, stop = intent.alert, intent.alert.levels.stop
     if alert.kind is not AlertKind.ENTRY or stop is None:
         return None
-    if alert.price is not None and (alert.order_type is not OrderType.LIMIT or then is None):
-        then = alert.price
+    then = policy.price_then(alert=alert, asked_price=intent.asked_price)
     if then is None:
-        return "nobody could tell the price when it was asked, so how far it has moved since is not known"
+        return policy.PRICE_UNTOLD
     try:
         price = work.exchange.price(work.lane.symbol)
     except VenueError as error:

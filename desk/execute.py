@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from desk import fence
+from desk import fence, heels
 from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
 from desk.decide import recheck
 from desk.draft import draft
@@ -425,14 +425,8 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     sent = fence.send(work, plan.entry)
-    if protection is Protection.AFTER and sent.filled_quantity:
-        # Every other question can wait until the stop is there.
-        reach = sent.filled_quantity if sent.status.is_final else sent.quantity
-        stop = replace(plan.stop, quantity=reach)
-        if stop.status is OrderStatus.INITIALIZED:
-            with work.store.write() as tx:
-                orders.resize(tx, work.claim, stop, now=work.clock())
-            fence.send(work, stop)
+    if protection is Protection.AFTER:
+        heels.follow(work, sent, plan.stop)
     return None
 
 

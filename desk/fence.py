@@ -20,6 +20,7 @@ from trading.errors import (
     DuplicateOrder,
     Rejected,
     StaleRequest,
+    StoreUnavailable,
     Throttled,
     Unreachable,
     VenueError,
@@ -65,9 +66,13 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
         return _refused(work, order, stop, error)
     mark(f"{order.role}.sent")
     changed = reconcile(orders=[order], reports=[report])
-    with work.store.write() as tx:
-        for news in changed:
-            orders.settle(tx, work.claim, news, now=work.clock())
+    try:
+        with work.store.write() as tx:
+            for news in changed:
+                orders.settle(tx, work.claim, news, now=work.clock())
+    except StoreUnavailable as error:
+        # SUBMITTED is what the journal has: it will be asked for. What it protects cannot wait for that.
+        log.error("%s: what became of it could not be written down: %s", order.client_order_id, error)
     mark(f"{order.role}.settled")
     return changed[0] if changed else order
 

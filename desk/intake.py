@@ -26,6 +26,8 @@ from trading.model import Alert, AlertKind, IntentStatus, Route, Source
 TRADINGVIEW_ADDRESSES = frozenset({"52.89.214.238", "34.212.75.30", "54.218.53.128", "52.32.178.7"})
 
 PAPER = "PAPER"
+#: Of an alert that is told and not traded.
+ASKS_FOR_NOTHING = "asks for nothing: the targets rest on the venue already"
 
 _LOCKED = "too many wrong passphrases from this address; wait ten minutes"
 _UNSTORED = "it could not be stored and will not be traded; send it again"
@@ -135,7 +137,7 @@ class Intake:
             venue=venue_of(alert.exchange, live=self._settings.live_trading),
             received_at=now,
             status=IntentStatus.IGNORED if told else IntentStatus.RECEIVED,
-            reason="asks for nothing: the targets rest on the venue already" if told else "",
+            reason=ASKS_FOR_NOTHING if told else "",
         )
         if recorded.outcome == "conflict":
             return self._conflict(tx, body, alert, recorded.alert_id, route, now)

@@ -5,7 +5,8 @@ Plain dicts: amounts as strings of plain decimals, times as ISO-8601 in UTC. Nev
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, localcontext
 from typing import Any
@@ -92,9 +93,8 @@ def alerts(
     status: str | None = None,
     account: str | None = None,
 ) -> list[Model]:
-    """The newest alerts, at most `limit`; `before` is the seq or the id of the last one seen.
-
-    An id that is not known gives an empty list.
+    """The newest alerts, at most `limit`, each with its `body`; `before` is the seq or the id of the last
+    one seen. An id that is not known gives an empty list.
     """
     with store.read() as tx:
         seq = views.alert_seq(tx, before) if isinstance(before, str) else before
@@ -105,9 +105,17 @@ def alerts(
 
 
 def headline(row: views.Row) -> Model:
-    """One alert in a list, with its sizing."""
+    """One alert in a list, with its sizing and what it said, but for its passphrase, which is not kept."""
     keys = ("seq", *_ALERT_KEYS, "account", "symbol", "venue", "updated_at")
-    return _pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS)}
+    return _pick(row, keys) | {"sizing": _pick(row, _SIZING_KEYS), "body": json.loads(row["body"])}
+
+
+def exported(store: Store, *, status: str | None = None, account: str | None = None) -> Iterator[Model]:
+    """Every alert as in `alerts`, newest first, read a page at a time."""
+    before: int | None = None
+    while page := alerts(store, limit=MOST_ROWS, before=before, status=status, account=account):
+        yield from page
+        before = page[-1]["seq"]
 
 
 def card(store: Store, alert_id: str) -> Model | None:

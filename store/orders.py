@@ -339,6 +339,14 @@ def made_since(tx: Connection, *, venue: str, account: str, since: datetime, but
     ).scalar_one()
 
 
+def fills_of(tx: Connection, lane: Lane) -> list[Fill]:
+    """Every fill of a lane, oldest first."""
+    rows = tx.execute(select(fills).where(_at(fills, lane)).order_by(fills.c.seq))
+    return [
+        Fill(**{name: getattr(row, name) for name in _FILL_FIELDS} | {"side": Side(row.side)}) for row in rows
+    ]
+
+
 def realised_since(tx: Connection, *, venue: str, account: str, since: datetime) -> Decimal:
     """Realised P&L of an account from `since` on, fees taken off, in quote units."""
     rows = tx.execute(

@@ -301,7 +301,7 @@ def _sent_at(fields: _Fields, received_at: datetime, kind: AlertKind) -> datetim
     text = _text(fields, "time")
     if text.lower() in NOTHING:
         return None
-    sent_at = _time(text)
+    sent_at = parse_time(text)
     if sent_at is None:
         reason = f"{shown(text)} is no ISO 8601 time; use {{{{timenow}}}}"
         raise AlertInvalid(reason, field="time", mend=f"write {member('time')}")
@@ -311,7 +311,8 @@ def _sent_at(fields: _Fields, received_at: datetime, kind: AlertKind) -> datetim
     return min(sent_at, received_at)
 
 
-def _time(text: str) -> datetime | None:
+def parse_time(text: str) -> datetime | None:
+    """ISO 8601 (UTC where it names no zone) or Unix seconds or milliseconds; None for anything else."""
     if _EPOCH_TIME.fullmatch(text):
         count = int(text)
         return _EPOCH + timedelta(milliseconds=count * 1000 if count < _FIRST_MILLISECONDS else count)

@@ -11,8 +11,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from trading.model import AccountRules, Alert, AlertKind, ApprovalMode, IntentStatus, Limits, Route, plain
+from trading.model import (
+    AccountRules,
+    Alert,
+    AlertKind,
+    ApprovalMode,
+    IntentStatus,
+    Limits,
+    OrderType,
+    Route,
+    plain,
+)
 from trading.rounding import MONEY, need_decimals, need_positive
+
+#: Why an approved entry is not sent that has no `price_then`.
+PRICE_UNTOLD = "nobody could tell the price when it was asked, so how far it has moved since is not known"
 
 _SECOND = timedelta(seconds=1)
 _MINUTE = timedelta(minutes=1)
@@ -159,6 +172,16 @@ def drift(
         if abs(price_now - price_then) > max_share * abs(entry - stop):
             return f"{moved}, more than {plain(max_share)} of the distance to the stop at {plain(stop)}"
     return None
+
+
+def price_then(*, alert: Alert, asked_price: Decimal | None) -> Decimal | None:
+    """Where the market was when an entry was asked for; None if nobody told.
+
+    A limit's price says where the order belongs, not where the market was: there the market at the
+    question, `asked_price`, counts.
+    """
+    limit = alert.order_type is OrderType.LIMIT and asked_price is not None
+    return asked_price if alert.price is None or limit else alert.price
 
 
 def _denied(reason: str) -> Decision:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
 from flask import Flask, Response
@@ -37,6 +37,11 @@ _log = logging.getLogger(__name__)
 def answer(code: int, body: Mapping[str, object]) -> Response:
     """A JSON answer."""
     return Response(json.dumps(body) + "\n", status=code, content_type="application/json")
+
+
+def lines(rows: Iterable[Mapping[str, object]]) -> Response:
+    """JSON lines, sent while they are read."""
+    return Response((json.dumps(row) + "\n" for row in rows), content_type="application/x-ndjson")
 
 
 def install(app: Flask) -> None:

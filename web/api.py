@@ -12,7 +12,7 @@ from flask import Blueprint, Response, request
 from desk import control, report, story
 from desk.intake import Answer
 from trading.model import IntentStatus
-from web.answers import answer, failure
+from web.answers import answer, failure, lines
 from web.browser import keep_out, the_desk
 
 VOTER = "web"
@@ -30,12 +30,14 @@ def guard() -> Response | None:
 
 @blueprint.get("/alerts")
 def alerts() -> Response:
-    """The newest alerts: ?limit= &before= (seq or id) &status= &account="""
+    """The newest alerts: ?limit= &before= (seq or id) &status= &account=; all as JSON lines: ?format=jsonl"""
     before = _before()
     status = request.args.get("status", "").upper() or None
     if status is not None and status not in IntentStatus.__members__:
         return failure(400, f"status is one of {', '.join(IntentStatus)}")
     account = request.args.get("account", "").upper() or None
+    if request.args.get("format", "").lower() == "jsonl":
+        return lines(report.exported(the_desk().store, status=status, account=account))
     limit = _limit()
     rows = report.alerts(the_desk().store, limit=limit, before=before, status=status, account=account)
     more = rows[-1]["seq"] if len(rows) == limit else None

@@ -112,6 +112,8 @@ class Transport(HTTPAdapter):
         self._counts: Counter[str] = Counter()
         self.refuse: tuple[str, int] | None = None
         self.chain: Chain | None = None
+        #: Told before each request that changes something, and before its answer is read.
+        self.around: Callable[[str], None] | None = None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self._closed = free.getsockname()[1]
@@ -128,7 +130,16 @@ class Transport(HTTPAdapter):
         if self.refuse == (name, self._counts[name]):
             self.refuse = None
             request.url = parts._replace(netloc=f"127.0.0.1:{self._closed}").geturl()
-        return super().send(request, *args, **kwargs)
+        if self.around is None or request.method == "GET":
+            return super().send(request, *args, **kwargs)
+        self.around(f"request {name}")
+        answer = super().send(request, *args, **kwargs)
+        try:
+            self.around(f"answer {name}")
+        except BaseException:
+            answer.close()
+            raise
+        return answer
 
 
 class Life:
@@ -236,6 +247,13 @@ class Life:
         """What the venue's own record says was filled under the id of an alert's entry."""
         made = [r for r in self.account.records.values() if (r.client_id or "").startswith(f"{alert_id}-e")]
         return sum((record.filled for record in made), Decimal(0))
+
+    def covered(self) -> bool:
+        """Whether what is open has its stop at this moment."""
+        position = self.position
+        side = Side.SELL if position > 0 else Side.BUY
+        stops = [order for order in self.stops() if order.side is side and order.type is OrderType.MARKET]
+        return not position or any(s.attached or s.remaining >= abs(position) for s in stops)
 
     def check(self) -> None:
         """What must hold whenever the desk is at rest: the stop covers, nothing rests on nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 
+from desk import report
+from desk.tape import read_alerts
 from desk.wiring import Desk
 from store.tables import intents
 from trading.model import IntentStatus
@@ -116,6 +119,27 @@ def test_an_alert_has_the_promised_shape(person: Person, body: Any) -> None:
     assert [set(event) for event in shown["timeline"]] == [{"at", "event", "detail"}]
     assert shown["received_at"].endswith("Z")
     assert datetime.fromisoformat(shown["received_at"]).tzinfo == UTC
+
+
+def test_all_alerts_are_exported_as_json_lines_that_a_replay_reads(
+    person: Person, body: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "MOST_ROWS", 2)  # more than a page
+    for number in range(5):
+        person.client.post(ORDER, data=body.raw(id=f"n{number}"))
+
+    answer = person.get("/api/alerts?format=jsonl")
+
+    assert answer.content_type == "application/x-ndjson"
+    assert body.passphrase not in answer.text
+    rows = [json.loads(each) for each in answer.text.splitlines()]
+    assert [row["body"]["id"] for row in rows] == ["n4", "n3", "n2", "n1", "n0"]
+    heard = read_alerts(answer.text)
+    assert [each.body and each.body.fields["id"] for each in heard] == ["n0", "n1", "n2", "n3", "n4"]
+    assert {each.status for each in heard} == {"RECEIVED"}
+    person.put(rows[0]["id"], IntentStatus.DONE)
+    assert len(person.get("/api/alerts?format=jsonl&status=DONE").text.splitlines()) == 1
+    assert person.get("/api/alerts?format=jsonl&account=nobody").text == ""
 
 
 def test_unknown_alerts_are_404_in_json(person: Person) -> None:

@@ -1,0 +1,81 @@
+"""The stop on the heels of an entry that has filled, where the venue takes it only then.
+
+Every other question can wait until it is there, the database too: it must never keep a position that has
+just been opened without its stop because something else could not be written down.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from desk import fence
+from desk.work import Work
+from store import orders
+from trading.errors import (
+    Ambiguous,
+    DuplicateOrder,
+    Rejected,
+    StaleRequest,
+    StoreUnavailable,
+    Throttled,
+    Unreachable,
+    VenueError,
+)
+from trading.model import Order, OrderStatus, OrderType, Position
+from trading.protect import closing
+from trading.reconcile import reconcile
+
+log = logging.getLogger(__name__)
+
+#: A stop that cannot be written down is tried so often before the database is asked again.
+_TRIES = 3
+
+
+def follow(work: Work, entry: Order, stop: Order) -> None:
+    """Sends the stop for what an entry filled. StoreUnavailable if it could not be written down: it left
+    all the same."""
+    if entry.type is OrderType.MARKET and entry.status.is_open and not entry.filled_quantity:
+        entry = _asked(work, entry)
+    if not entry.filled_quantity or stop.status is not OrderStatus.INITIALIZED:
+        return
+    stop = replace(stop, quantity=entry.filled_quantity if entry.status.is_final else entry.quantity)
+    try:
+        with work.store.write() as tx:
+            orders.resize(tx, work.claim, stop, now=work.clock())
+        fence.send(work, stop)
+    except StoreUnavailable:
+        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
+        _send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
+        raise
+
+
+def _asked(work: Work, entry: Order) -> Order:
+    """As the venue has it now: some answer before they match."""
+    try:
+        changed = reconcile(orders=[entry], reports=[work.exchange.order(entry)])
+    except VenueError as error:
+        log.warning("%s: not known yet what it filled: %s", entry.client_order_id, error)
+        return entry
+    return changed[0] if changed else entry
+
+
+def _send_unwritten(work: Work, stop: Order, otherwise: Order) -> None:
+    """The one order that leaves without a commit.
+
+    It can only close what has just been opened, and bears the id of the plan, by which `confirm` finds it
+    again. `otherwise` closes the position if the venue refuses the stop.
+    """
+    log.critical("%s leaves unwritten: the database is not available", stop.client_order_id)
+    for _ in range(_TRIES):
+        try:
+            work.exchange.place(stop, signed_at=work.exchange.time())
+        except (Unreachable, Throttled, StaleRequest) as error:
+            log.error("%s did not go out: %s", stop.client_order_id, error)
+            continue
+        except (Ambiguous, DuplicateOrder) as error:
+            log.error("%s is in doubt: %s", stop.client_order_id, error)
+        except Rejected as error:
+            log.critical("%s is refused, the position is closed: %s", stop.client_order_id, error)
+            work.exchange.place(otherwise, signed_at=work.exchange.time())
+        return
