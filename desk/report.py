@@ -25,6 +25,7 @@ from trading.model import (
     plain,
 )
 from trading.rounding import MONEY
+from trading.symbols import split
 
 #: The runner that has not stepped for longer is dead.
 RUNNER_LIMIT = timedelta(seconds=30)
@@ -137,7 +138,10 @@ def card(store: Store, alert_id: str) -> Model | None:
     resting = any(not OrderStatus(order["status"]).is_final for order in made)
     model = _pick(row, (*_ALERT_KEYS, "venue", "account", "symbol", "kind", *_SIZING_KEYS))
     levels = asked.levels if entry else Levels()
+    base, quote, _ = split(asked.symbol)
     return model | {
+        "base": base,
+        "quote": quote,
         "side": asked.side.value if asked.side is not None else None,
         "type": asked.order_type.value,
         "price": _shown(asked.price),

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 #: Seconds before a new try: the first, and the longest.
 FIRST, LONGEST = 1.0, 15.0
 _LOOK = 0.5
+#: A task that ends may have begun another: so often.
+_GENERATIONS = 10
 
 
 def main() -> int:
@@ -87,6 +89,7 @@ async def supervise(
             reads_text, pause = False, 0.0
         except Exception as error:  # noqa: BLE001  # whatever ends a client, an event that it cannot read too
             log.error("the connection to Discord ended: %s: %s", type(error).__name__, error)
+        await _settle()
         if bot.was_ready:
             pause = FIRST
         if not stop.is_set():
@@ -108,6 +111,17 @@ async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:
             await asyncio.wait({connection}, timeout=5)
             return
         await connection
+
+
+async def _settle() -> None:
+    """Lets end what a client left behind, events in hand and what they begin; what does not end is ended."""
+    for _ in range(_GENERATIONS):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left:
+            return
+        _, left = await asyncio.wait(left, timeout=1)
+        for task in left:
+            task.cancel()
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

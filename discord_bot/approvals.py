@@ -14,7 +14,7 @@ from datetime import datetime
 
 import discord
 
-from discord_bot.feed import NO, YES, Feed
+from discord_bot.feed import NO, YES, Feed, mark
 from discord_bot.texts import Tongue
 from store import Store, cards, words
 from store.cards import Card
@@ -135,7 +135,9 @@ class Approvals:
                     name=self._tongue.clean(who.name, 40),
                 )
 
+        mark("seen")
         ballot = await asyncio.to_thread(write)
+        mark("voted")
         log.info("alert %s: %s says %s", card.alert_id, who.by, "yes" if approve else "no")
         if ballot is not None and ballot.said is not approve:
             known = ballot.said is not None and ballot.status is IntentStatus.AWAITING_APPROVAL

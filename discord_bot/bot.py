@@ -91,6 +91,11 @@ class Bot(discord.Client):
         self._add_commands()
         self._tasks = [asyncio.create_task(self._tell_on()), asyncio.create_task(self._beat_on())]
 
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """Events that come while it closes have nobody left to go to."""
+        if not self.is_closed():
+            super().dispatch(event, *args, **kwargs)
+
     async def on_ready(self) -> None:
         """A new session: what happened before it must be read."""
         log.info("in Discord as %s", self.user)

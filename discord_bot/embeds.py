@@ -54,7 +54,7 @@ def card(model: Model, question: Model, tongue: Tongue) -> discord.Embed:
     embed.add_field(name="Venue", value=tongue.clean(f"{model['venue']}\n{model['account']}"))
     if model["kind"] == "entry":
         _entry(embed, model, question, tongue)
-    _went(embed, model, question, tongue)
+    _went(embed, model, tongue)
     embed.set_footer(text=f"alert {model['id']}")
     return embed
 
@@ -100,10 +100,10 @@ def _entry(embed: discord.Embed, model: Model, question: Model, tongue: Tongue) 
     quantity = model["quantity"] or question.get("quantity")
     if quantity is None:
         return
-    quote, base = question.get("quote", ""), question.get("base", "")
-    embed.add_field(name="Quantity", value=tongue.clean(f"{quantity} {base}".strip()))
+    quote = model["quote"]
+    embed.add_field(name="Quantity", value=tongue.clean(f"{quantity} {model['base']}"))
     notional = model["notional"] or question.get("notional")
-    embed.add_field(name="Notional", value=tongue.clean(f"{notional} {quote}".strip()))
+    embed.add_field(name="Notional", value=tongue.clean(f"{notional} {quote}"))
     worst = model["worst_loss"] or question.get("worst_loss")
     share = model["worst_percent"] or question.get("worst_percent")
     embed.add_field(name="Worst loss", value=tongue.clean(f"{worst} {quote} ({share} %)"))
@@ -122,28 +122,31 @@ def _targets(model: Model, question: Model) -> list[str]:
     ]
 
 
-def _went(embed: discord.Embed, model: Model, question: Model, tongue: Tongue) -> None:
+def _went(embed: discord.Embed, model: Model, tongue: Tongue) -> None:
     """How the trade went so far."""
     trade = model["trade"]
     if trade is None:
         return
-    quote = question.get("quote", "")
+    quote, pnl = model["quote"], _signed(trade["pnl"])
     if model["kind"] != "entry":
         embed.add_field(name="Closed", value=tongue.clean(f"{trade['entered']} at {trade['exit_price']}"))
         embed.add_field(
-            name="P&L of it", value=tongue.clean(f"{trade['pnl']} after its fee of {trade['fees']}")
+            name="P&L of it", value=tongue.clean(f"{pnl} {quote} after its fee of {trade['fees']}")
         )
         return
     filled = f"{trade['entered']} at {trade['entry_price']}"
     if "slippage" in trade:
-        filled += f"\nslippage {trade['slippage']} ({trade['slippage_percent']} %)"
+        filled += f"\nslippage {_signed(trade['slippage'])} ({_signed(trade['slippage_percent'])} %)"
     embed.add_field(name="Filled", value=tongue.clean(filled))
     if trade["closed"]:
         embed.add_field(name="Closed at", value=tongue.clean(trade["exit_price"]))
-        embed.add_field(
-            name="P&L", value=tongue.clean(f"{trade['pnl']} {quote} after fees of {trade['fees']}")
-        )
+        embed.add_field(name="P&L", value=tongue.clean(f"{pnl} {quote} after fees of {trade['fees']}"))
         return
     embed.add_field(name="Open", value=tongue.clean(trade["open"]))
     if trade["stop"] is not None:
         embed.add_field(name="Stop now", value=tongue.clean(trade["stop"]))
+
+
+def _signed(amount: str) -> str:
+    """With a minus that no markup takes for a list."""
+    return amount.replace("-", "−")

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -54,6 +55,11 @@ _ERRORS = {"alarm", "drift", "rejected", "refused", "error"}
 _SILENT = {"received", "awaiting_approval"}
 
 
+def mark(stage: str) -> None:
+    """Says that a stage was just reached, as `desk.stages` does: tests end the process there."""
+    sys.audit("desk.stage", f"bot.{stage}")
+
+
 class Channels(Protocol):
     """Where to speak: the bot itself."""
 
@@ -90,6 +96,7 @@ class Feed:
             notices = notices[len(group) :]
             await self._tell(group)
             await asyncio.to_thread(self._stamp, group)
+            mark("stamped")
         late = await asyncio.to_thread(self._behind)
         for card in late:
             await self._follow(card)
@@ -165,6 +172,7 @@ class Feed:
         embed = embeds.card(model, question, self._tongue)
         picture = await asyncio.to_thread(pictures.of_question, model, question, self._clock())
         message = await self._say(self._main, None, _key(notice), picture, embed)
+        mark("posted")
         kept = {key: value for key, value in question.items() if key != "bars"}
 
         def write() -> Card:
@@ -182,7 +190,9 @@ class Feed:
                 cards.shown(tx, alert_id, digest=embeds.digest(embed), live=True, now=now)
                 return made
 
-        return await asyncio.to_thread(write)
+        card = await asyncio.to_thread(write)
+        mark("kept")
+        return card
 
     async def invite(self, card: Card) -> None:
         """Puts both reactions under a question, or makes sure that they are there."""
@@ -190,6 +200,7 @@ class Feed:
         try:
             for emoji in (YES, NO):
                 await message.add_reaction(emoji)
+                mark("invited")
         except discord.NotFound:
             log.warning("the card of alert %s was deleted: decide it on the dashboard", card.alert_id)
         except discord.Forbidden as error:
@@ -210,6 +221,7 @@ class Feed:
                 # Unlike a new message, an edit does not take the client's word for it.
                 quiet = discord.AllowedMentions.none()
                 await (await self._message(card)).edit(embed=embed, allowed_mentions=quiet)
+                mark("edited")
             await self._tell_story(card, model, news)
         except discord.NotFound:
             log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
@@ -243,6 +255,7 @@ class Feed:
             return
         for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
             await self._say(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
+            mark("told")
 
     async def _thread(self, card: Card, model: Model) -> int | None:
         """The thread of a card; None where there can be none."""
@@ -261,6 +274,7 @@ class Feed:
                 return None
             # There is one already, and a thread has the number of its message.
             thread_id = card.message_id
+        mark("threaded")
 
         def write() -> None:
             with self._store.write() as tx:

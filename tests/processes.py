@@ -181,7 +181,8 @@ class House:
                 f"{server.url}/api/alerts/{alert_id}", auth=("any", PASSWORD), timeout=PATIENCE
             )
             alert: dict[str, Any] = answer.json()
-            ended = alert.get("status") not in ("RECEIVED", "APPROVED", "EXECUTING")
+            going = ("RECEIVED", "AWAITING_APPROVAL", "APPROVED", "EXECUTING")
+            ended = alert.get("status") not in going
             assert not ended or alert.get("status") == "DONE", f"{alert}\n{server.log()}"
             return alert if ended else None
 

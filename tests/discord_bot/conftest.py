@@ -6,6 +6,7 @@ The runner is stepped by the test, the bot lives in a thread of its own as it wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import threading
 from collections.abc import Callable, Iterator
@@ -35,27 +36,25 @@ class BotThread:
 
     def __init__(self, rig: Room, database_url: str) -> None:
         self._store = open_store(database_url)
-        self._stop = asyncio.Event()
-        self._loop = asyncio.new_event_loop()
-        self.error: BaseException | None = None
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(rig,), name="bot")
         self._thread.start()
+        assert self._begun.wait(30)
 
     def _run(self, rig: Room) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            work = entry.supervise(rig.settings, self._store, self._stop, rig.clock)
-            self._loop.run_until_complete(work)
-        except BaseException as error:  # noqa: BLE001  # the test looks at it
-            self.error = error
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
-            self._store.close()
+        async def live() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            self._begun.set()
+            await entry.supervise(rig.settings, self._store, self._stop, rig.clock)
+
+        # Its own threads end with it, as those of a process do.
+        asyncio.run(live())
+        self._store.close()
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # it ended meanwhile
+                self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(30)
         assert not self._thread.is_alive()
 

@@ -43,6 +43,7 @@ class Discord(World):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="discord", daemon=True)
         self._runner: web.AppRunner | None = None
+        self._site: web.TCPSite
 
     @property
     def api_url(self) -> str:
@@ -91,10 +92,13 @@ class Discord(World):
         app.router.add_route("*", "/{rest:.+}", self.rest.serve)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True).start()
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await self._site.start()
 
     async def _down(self) -> None:
         if self._runner is not None:
+            # The door first: who is sent away comes back at once.
+            await self._site.stop()
             await self.gateway.close()
             await self._runner.cleanup()
             self._runner = None
