@@ -127,7 +127,8 @@ class Bot(discord.Client):
         if any(secret in message.content for secret in self._settings.passphrases):
             await self._take_away(message)
         try:
-            await message.channel.send(await self._commands.run(name.lower(), call))
+            said = await self._commands.run(name.lower(), call)
+            await message.channel.send(said, reference=message.to_reference(fail_if_not_exists=False))
         except discord.HTTPException as error:
             log.error("!%s could not be answered: %s", name, error)
 

@@ -22,12 +22,10 @@ ENTRY = {"ticker": "BTCUSDT.P", "exchange": "BINANCE", "message": "entry", **LON
 def answer(room: Any, who: int, text: str, *, channel: int | None = None) -> str:
     """What the bot says to a text command."""
     where = channel or room.discord.main
-    before = {message.id for message in room.discord.in_channel(where)}
     mine = room.discord.say(who, text, channel=channel)
 
     def see() -> str | None:
-        new = [m for m in room.discord.in_channel(where) if m.author_id == BOT and m.id not in before]
-        return next((m.text for m in new if m.id > mine.id), None)
+        return next((m.text for m in room.discord.in_channel(where) if m.reply_to == mine.id), None)
 
     return str(room.discord.until(see, what=f"an answer to {text}"))
 

@@ -230,7 +230,8 @@ class World:
                 raise Refused(400, 50006, "Cannot send an empty message")
             reference = given.get("message_reference")
             if reference:
-                self.message(channel_id, int(reference["message_id"]))
+                if reference.get("fail_if_not_exists", True):
+                    self.message(channel_id, int(reference["message_id"]))
                 made.reply_to = int(reference["message_id"])
             self._note_pings(author, made, given)
             self.messages[made.id] = made
