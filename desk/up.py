@@ -1,6 +1,7 @@
 """`make run`: settings on the first start, the newest schema, the web server with its runner, the bot.
 
 Prints what to paste next, then keeps its children together: when one dies, or somebody says stop, all end.
+The bot alone may die: trading goes on without it, and it is started again.
 Never touches a `.env` that is there, and never listens beyond this machine.
 """
 
@@ -31,6 +32,8 @@ PAPER = "PAPER"
 START_LIMIT = 60.0
 HEALTH_LIMIT = 10.0
 STOP_LIMIT = 10.0
+#: Seconds until a bot that died is started again: the first time, and the longest.
+BOT_AGAIN, BOT_LONGEST = 5.0, 60.0
 _TICK = 0.1
 
 _WEB, _BOT, _MIGRATION = "the web server", "the bot", "the migration of the database"
@@ -90,6 +93,32 @@ class Children:
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         self._running.clear()
+
+
+class _Bot:
+    """The bot beside the server, where there is to be one; `look` now and then."""
+
+    def __init__(self, children: Children, *, wanted: bool) -> None:
+        self._children = children
+        self._due: float | None = time.monotonic() if wanted else None
+        self._began = 0.0
+        self._pause = BOT_AGAIN
+
+    def look(self) -> None:
+        """Starts it when it is due, and says so when it died."""
+        now = time.monotonic()
+        if self._due is not None and now >= self._due:
+            self._children.start(_BOT, "discord_bot")
+            self._began, self._due = now, None
+        code = self._children.ended().get(_BOT)
+        if code is None:
+            return
+        self._children.forget(_BOT)
+        if now - self._began > BOT_LONGEST:
+            self._pause = BOT_AGAIN
+        again = f"trading goes on, and it is started again in {self._pause:g} s"
+        print(f"desk: {_BOT} ended (status {code}); {again}", file=sys.stderr, flush=True)
+        self._due, self._pause = now + self._pause, min(self._pause * 2, BOT_LONGEST)
 
 
 class _Failed(Exception):
@@ -179,21 +208,20 @@ def _run(children: Children, settings: Settings, stop: threading.Event, home: Pa
         raise _Failed("the database could not be brought to this version; the reason stands above")
     children.forget(_MIGRATION)
     children.start(_WEB, "gunicorn", "app:app", "--bind", f"{HOST}:{settings.port}")
-    if settings.discord_token and (home / "discord_bot" / "__main__.py").exists():
-        children.start(_BOT, "discord_bot")
-    health = _await_health(children, settings.port, stop)
+    bot = _Bot(children, wanted=settings.discord_token is not None)
+    health = _await_health(children, bot, settings.port, stop)
     if health is None:
         return
     print(welcome(settings, health), flush=True)
     while not stop.wait(_TICK):
-        _check_alive(children)
+        _check_alive(children, bot)
 
 
-def _await_health(children: Children, port: int, stop: threading.Event) -> int | None:
+def _await_health(children: Children, bot: _Bot, port: int, stop: threading.Event) -> int | None:
     """The status that /health settled on; None when `stop` was set before."""
     began, answered = time.monotonic(), None
     while not stop.is_set():
-        _check_alive(children)
+        _check_alive(children, bot)
         status = _health(port)
         now = time.monotonic()
         if status is not None and answered is None:
@@ -217,7 +245,8 @@ def _health(port: int) -> int | None:
         connection.close()
 
 
-def _check_alive(children: Children) -> None:
+def _check_alive(children: Children, bot: _Bot) -> None:
+    bot.look()
     for name, code in children.ended().items():
         raise _Failed(f"{name} ended by itself (status {code}); the reason stands above")
 
@@ -235,6 +264,8 @@ def _notes(settings: Settings, health: int) -> list[str]:
         notes.append("TRADINGVIEW_IPS_ONLY=1: alerts from this machine are refused, the line below too")
     if settings.discord_token is None:
         notes.append("no DISCORD_TOKEN: no bot")
+    elif not settings.discord_approvers:
+        notes.append("DISCORD_APPROVERS is empty: nobody may vote or command in Discord")
     if _would_be_live(settings):
         notes.append("the default account is live: no line to try, it would spend money")
     return notes

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
+from typing import Any
 
 import discord
 import yarl
@@ -79,6 +80,7 @@ async def supervise(
         if not await asyncio.to_thread(_is_fit, store):
             await _sleep(stop, _LOOK * 2)
             continue
+        others = asyncio.all_tasks()
         bot = Bot(settings, store, clock, reads_text=reads_text)
         try:
             await _run(bot, settings.discord_token or "", stop)
@@ -89,7 +91,7 @@ async def supervise(
             reads_text, pause = False, 0.0
         except Exception as error:  # noqa: BLE001  # whatever ends a client, an event that it cannot read too
             log.error("the connection to Discord ended: %s: %s", type(error).__name__, error)
-        await _settle()
+        await _settle(others)
         if bot.was_ready:
             pause = FIRST
         if not stop.is_set():
@@ -113,10 +115,10 @@ async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:
         await connection
 
 
-async def _settle() -> None:
+async def _settle(others: Collection[asyncio.Task[Any]]) -> None:
     """Lets end what a client left behind, events in hand and what they begin; what does not end is ended."""
     for _ in range(_GENERATIONS):
-        left = asyncio.all_tasks() - {asyncio.current_task()}
+        left = asyncio.all_tasks().difference(others)
         if not left:
             return
         _, left = await asyncio.wait(left, timeout=1)

@@ -236,6 +236,7 @@ def test_a_web_server_that_dies_takes_the_bot_along(
 ) -> None:
     text = f"WEBHOOK_PASSPHRASE={PASSPHRASE}\nDISCORD_TOKEN=token-of-the-bot\nDISCORD_CHANNEL_ID=1\n"
     write(env_file, text)
+    write(home / "discord_bot" / "__init__.py", "")
     write(home / "discord_bot" / "__main__.py", "import time\nopen('bot', 'w').close()\ntime.sleep(600)")
 
     def kill() -> None:
@@ -247,6 +248,26 @@ def test_a_web_server_that_dies_takes_the_bot_along(
     with meanwhile(kill, number=signal.SIGHUP):
         said = gives_up(env_file, home, capfd)
     assert said == "desk: the web server ended by itself (status -9); the reason stands above"
+
+
+def test_a_bot_that_dies_is_started_again_and_takes_nobody_along(
+    env_file: Path, home: Path, port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "BOT_AGAIN", 0.1)
+    text = f"WEBHOOK_PASSPHRASE={PASSPHRASE}\nDISCORD_TOKEN=token-of-the-bot\nDISCORD_CHANNEL_ID=1\n"
+    write(env_file, text)
+    write(home / "discord_bot" / "__init__.py", "")
+    write(home / "discord_bot" / "__main__.py", "open('bots', 'a').write('x')\nraise SystemExit(3)")
+
+    def thrice() -> None:
+        wait_for(lambda: (home / "bots").exists() and len((home / "bots").read_text()) >= 3)
+        wait_for(lambda: up._health(port) == 200)
+
+    with meanwhile(thrice):
+        assert up.main(env_file, home) == 0
+    said = capfd.readouterr().err
+    assert "the bot ended (status 3); trading goes on, and it is started again in 0.1 s" in said
+    assert "in 0.2 s" in said
 
 
 # The ways in which it is stopped
@@ -324,7 +345,7 @@ GOOD = {
     "LEVERAGE_MAIN": "3",
     "DISCORD_TOKEN": "token-of-bot",
 }
-GOOD |= {"DISCORD_CHANNEL_ID": "1", "DASHBOARD_PASSWORD": "eight888"}
+GOOD |= {"DISCORD_CHANNEL_ID": "1", "DISCORD_APPROVERS": "2", "DASHBOARD_PASSWORD": "eight888"}
 
 
 @pytest.mark.parametrize(
@@ -336,6 +357,7 @@ GOOD |= {"DISCORD_CHANNEL_ID": "1", "DASHBOARD_PASSWORD": "eight888"}
         ({"RISK_MAIN": ""}, "every entry will be refused"),
         ({"TRADINGVIEW_IPS_ONLY": "1"}, "alerts from this machine are refused"),
         ({"DISCORD_TOKEN": ""}, "no bot"),
+        ({"DISCORD_APPROVERS": ""}, "nobody may vote"),
         ({"LIVE_TRADING": "1"}, "LIVE: orders leave this machine"),
     ],
 )

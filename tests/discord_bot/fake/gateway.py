@@ -48,11 +48,16 @@ class Gateway:
         self.resumed = 0
         self.refuse_content = False
         self.forget_sessions = False
+        #: So many connections are refused from now on.
+        self.turn_away = 0
         self._url = url
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         self._loop = asyncio.get_running_loop()
+        if self.turn_away:
+            self.turn_away -= 1
+            raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         await socket.send_json(
