@@ -53,10 +53,7 @@ def killer() -> Killer:
 )
 @pytest.mark.parametrize(
     "scenario",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name in ("reverse", "breakeven") else name
-        for name in SCENARIOS
-    ],
+    [pytest.param(name, marks=pytest.mark.slow) if name != "entry" else name for name in SCENARIOS],
 )
 def test_a_kill_at_every_stage(
     sqlite_rigs: Any, killer: Killer, scenario: str, protection: Protection
