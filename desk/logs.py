@@ -41,9 +41,11 @@ _TALKATIVE = ("urllib3", "discord", "asyncio")
 _FOREIGN = ("gunicorn.error", "gunicorn.access")
 
 #: Lines that wait for the database, and characters of one.
-_RELAYED, _RELAYED_LENGTH = 1000, 3500
+_RELAYED, _RELAYED_LENGTH = 1000, 1700
 _RELAY_AGAIN = 2.0
-_ABOUT_TELLING = ("discord.", "discord_bot.feed", "sqlalchemy")
+_ABOUT_TELLING = ("discord.", "discord_bot.feed", "discord_bot.bot", "sqlalchemy")
+#: Of others only what went wrong is told.
+_OURS = ("desk", "web", "exchanges", "store", "trading", "discord_bot")
 
 _log = logging.getLogger(__name__)
 
@@ -145,6 +147,8 @@ class _Relay(logging.Handler):
         # What fails while telling must not be told: it would never end.
         if record.name.startswith(_ABOUT_TELLING) or threading.current_thread().name == "relay":
             return
+        if record.levelno < logging.WARNING and record.name.partition(".")[0] not in _OURS:
+            return
         kind = "error" if record.levelno >= logging.ERROR else "log"
         self._lines.append((datetime.fromtimestamp(record.created, UTC), kind, self.format(record)))
         self._come.set()
@@ -161,13 +165,19 @@ class _Relay(logging.Handler):
         at, kind, text = line
         try:
             with self._store.write() as tx:
-                outbox.notify(tx, kind=kind, text=text[:_RELAYED_LENGTH], alert_id=None, now=at)
+                outbox.notify(tx, kind=kind, text=_middle_out(text), alert_id=None, now=at)
         except StoreUnavailable:
             return False
         # A full queue may have dropped it meanwhile.
         with contextlib.suppress(ValueError):
             self._lines.remove(line)
         return True
+
+
+def _middle_out(text: str) -> str:
+    """A long text without its middle: what a traceback says stands at its end."""
+    cut = len(text) - _RELAYED_LENGTH
+    return text if cut <= 0 else f"{text[:500]}\n… {cut} characters …\n{text[500 + cut :]}"
 
 
 def _message(record: logging.LogRecord) -> str:

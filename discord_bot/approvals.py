@@ -46,7 +46,8 @@ class Person:
 
 def person(user: discord.abc.User) -> Person:
     """Who it is; a user who is no member of the server has no roles."""
-    roles = frozenset(role.id for role in user.roles) if isinstance(user, discord.Member) else frozenset()
+    # As Discord sent them: who may vote must not depend on which roles the server's cache knows.
+    roles = frozenset(user._roles) if isinstance(user, discord.Member) else frozenset()
     return Person(user.id, user.name, roles)
 
 
@@ -132,7 +133,7 @@ class Approvals:
                     approve=approve,
                     voter=who.voter,
                     now=self._clock(),
-                    name=self._tongue.clean(who.name, 40),
+                    name=self._tongue.bare(who.name, 40),
                 )
 
         mark("seen")

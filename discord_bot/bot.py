@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
 import discord
 from discord import app_commands
 from discord.abc import Messageable
@@ -20,7 +19,7 @@ from discord.abc import Messageable
 from desk.settings import Settings
 from discord_bot.approvals import Approvals, person
 from discord_bot.commands import Call, Commands
-from discord_bot.feed import Feed
+from discord_bot.feed import OUTSIDE, Feed
 from discord_bot.texts import Tongue
 from store import Store, switches
 from trading.errors import StoreUnavailable
@@ -34,7 +33,6 @@ GUILDS_WITHIN = 0.5
 #: Seconds without the gateway after which a new connection is a better hope than the old one.
 GIVE_UP = 20.0
 PREFIX = "!"
-_OUTSIDE = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError, StoreUnavailable)
 
 
 class Bot(discord.Client):
@@ -155,7 +153,7 @@ class Bot(discord.Client):
                         await self._approvals.catch_up()
                     await self._feed.step()
                 pause = POLL
-            except _OUTSIDE as error:
+            except OUTSIDE as error:
                 log.warning("telling goes on in %.1f s: %s", pause, error)
                 pause = min(pause * 2, PATIENCE)
             except Exception:

@@ -188,7 +188,7 @@ class Commands:
     # -- what stops and trades -------------------------------------------------------------------------
 
     async def _halt(self, call: Call) -> str:
-        reason = self._tongue.clean(call.rest or "by hand", 200)
+        reason = self._tongue.bare(call.rest or "by hand", 200)
 
         def write() -> None:
             with self._store.write() as tx:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from io import BytesIO
 from typing import Any, Protocol
 
+import aiohttp
 import discord
 from discord.abc import Messageable
 
@@ -26,9 +27,12 @@ from discord_bot.texts import MOST_CONTENT, Tongue, packed
 from store import Store, cards, outbox
 from store.cards import Card, Event
 from store.outbox import Notice
+from trading.errors import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
+#: What is nobody's defect here: it is tried again.
+OUTSIDE = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError, StoreUnavailable)
 YES, NO = "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
 CHART = "chart.png"
 #: Notices taken in one go; cards that nothing happened to are looked at this often; what is older is no news.
@@ -94,12 +98,12 @@ class Feed:
         while notices:
             group = _group(notices)
             notices = notices[len(group) :]
-            await self._tell(group)
+            await self._tell_somehow(group)
             await asyncio.to_thread(self._stamp, group)
             mark("stamped")
         late = await asyncio.to_thread(self._behind)
         for card in late:
-            await self._follow(card)
+            await self._follow_somehow(card)
         return bool(late)
 
     async def forgo(self) -> None:
@@ -117,6 +121,16 @@ class Feed:
             await self._say(self._main, text, f"forgo {self._clock()}")
 
     # -- notices ---------------------------------------------------------------------------------------
+
+    async def _tell_somehow(self, group: list[Notice]) -> None:
+        """One notice that cannot be shown, by a defect of ours, must not hold up all that follow."""
+        try:
+            await self._tell(group)
+        except OUTSIDE:
+            raise
+        except Exception:
+            log.exception("a notice comes as bare text: %s", group[0].kind)
+            await self._tell_text(group[0])
 
     async def _tell(self, group: list[Notice]) -> None:
         first = group[0]
@@ -208,6 +222,16 @@ class Feed:
             log.error("no reaction can be put under cards: %s", error)
 
     # -- cards -----------------------------------------------------------------------------------------
+
+    async def _follow_somehow(self, card: Card) -> None:
+        """The same for cards: one that cannot be followed is left as it is."""
+        try:
+            await self._follow(card)
+        except OUTSIDE:
+            raise
+        except Exception:
+            log.exception("the card of alert %s is not followed any more", card.alert_id)
+            await asyncio.to_thread(self._leave, card)
 
     async def _follow(self, card: Card) -> None:
         """Brings a card's message and thread to where its alert is."""
@@ -341,6 +365,10 @@ class Feed:
     def _card(self, alert_id: str) -> Card | None:
         with self._store.read() as tx:
             return cards.of_alert(tx, alert_id)
+
+    def _leave(self, card: Card) -> None:
+        with self._store.write() as tx:
+            cards.shown(tx, card.alert_id, digest=card.shown, live=False, now=self._clock())
 
     def _news(self, card: Card) -> tuple[Model | None, list[Event]]:
         with self._store.read() as tx:

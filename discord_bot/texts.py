@@ -34,6 +34,10 @@ class Tongue:
         inner = self._plain(self._bare(text)).replace("```", "`\u200b``")
         return f"```\n{shortened(inner, most - 8)}\n```"
 
+    def bare(self, text: object, most: int) -> str:
+        """Foreign text to be kept, not said: without secrets and control characters."""
+        return shortened(self._bare(text), most)
+
     def link(self, text: str | None) -> str | None:
         """An http(s) address that may be linked; None for anything else."""
         if text is None or self._hide(text) != text or re.search(r"[\s<>\"'`@\\]", text):

@@ -155,15 +155,21 @@ def exchange(clock: Any) -> Iterator[Server]:
 
 
 @pytest.fixture
-def make_room(sqlite_url: str, clock: Any, discord_: Discord) -> Iterator[Callable[..., Room]]:
-    """Rooms on SQLite; `ann` may vote, `bob` may by his role, `eve` may not."""
+def room_url(request: pytest.FixtureRequest) -> str:
+    """A database of this test's own: SQLite, unless the test asks for postgres."""
+    return str(request.getfixturevalue(f"{getattr(request, 'param', 'sqlite')}_url"))
+
+
+@pytest.fixture
+def make_room(room_url: str, clock: Any, discord_: Discord) -> Iterator[Callable[..., Room]]:
+    """Rooms; `ann` may vote, `bob` may by his role, `eve` may not."""
     opened: list[tuple[Room, Store]] = []
 
     def make(**environ: str) -> Room:
         if not opened:
             clock.set(datetime.now(UTC))
-        store = open_store(sqlite_url)
-        room = Room(store, sqlite_url, clock, discord_, **environ)
+        store = open_store(room_url)
+        room = Room(store, room_url, clock, discord_, **environ)
         opened.append((room, store))
         return room
 

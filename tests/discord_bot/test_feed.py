@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from desk import control, logs
+from discord_bot import embeds
 from store import cards, outbox, switches
 from tests.desk.conftest import PASSPHRASE
 from tests.discord_bot.fake.world import BOT, YES
@@ -76,13 +77,20 @@ def test_lines_of_the_log_go_to_their_channels(room: Any, monkeypatch: pytest.Mo
     logger.info("all is well with %s", PASSPHRASE)
     logger.error("a ``` fence and @everyone")
     logging.getLogger("discord_bot.feed").error("about telling")
+    logging.getLogger("gunicorn.error").info("a worker is born")
+    try:
+        raise ValueError("the end of it")
+    except ValueError:
+        logger.exception("long %s", "x" * 3000)
     log = room.discord.card("all is well", channel=room.discord.logs)
     assert "all is well with ***" in log.text
     assert log.text.startswith("```")
     error = room.discord.card("fence", channel=room.discord.errors)
     assert error.text.count("```") == 2
+    assert room.discord.card("the end of it", channel=room.discord.errors).text.count("x") < 3000
     room.told()
     assert not any("about telling" in text for text in texts(room, room.discord.errors))
+    assert not any("a worker is born" in text for text in texts(room, room.discord.logs))
 
 
 def test_many_lines_are_few_messages(make_room: Callable[..., Any]) -> None:
@@ -198,6 +206,38 @@ def test_a_card_that_discord_refuses_comes_as_a_line(room: Any) -> None:
     room.told()
     with room.store.read() as tx:
         assert cards.of_alert(tx, alert_id) is not None
+
+
+def test_a_card_that_cannot_be_drawn_holds_nobody_up(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A defect of ours in one card: it comes as text, and the next ones as they should."""
+    drawn = embeds.card
+
+    def broken(model: Any, *rest: Any) -> Any:
+        if model["symbol"].startswith("ETH"):
+            raise KeyError("a defect")
+        return drawn(model, *rest)
+
+    monkeypatch.setattr(embeds, "card", broken)
+    room.send("entry", ticker="ETHUSDT.P", action="buy", price="3000", **{"long SL": "2900"})
+    alert_id = room.send("entry", **LONG)
+    room.shows(room.discord.card(alert_id), "open")
+    room.told()
+    assert any("entry BUY ETH-USDT-PERP" in text for text in texts(room, room.discord.main))
+
+
+def test_a_card_that_cannot_be_followed_holds_nobody_up(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = room.discord.card(room.send("entry", **LONG))
+    room.told()
+    drawn = embeds.card
+
+    def broken(model: Any, *rest: Any) -> Any:
+        if model["id"] in first.text:
+            raise KeyError("a defect")
+        return drawn(model, *rest)
+
+    monkeypatch.setattr(embeds, "card", broken)
+    alert_id = room.send("exit")
+    room.shows(room.discord.card(alert_id), "done")
 
 
 def test_a_day_of_silence_is_told_as_a_number(make_room: Callable[..., Any]) -> None:

@@ -15,6 +15,7 @@ from tests.discord_bot.fake.world import NO, YES
 from tests.emulator.server import Server
 
 
+@pytest.mark.parametrize("room_url", ["sqlite", "postgres"], indirect=True)
 def test_a_yes_trades_and_the_card_follows(room: Any, ann: int) -> None:
     alert_id, card = room.ask()
     assert "waits for a yes" in card.text
@@ -166,6 +167,7 @@ def test_two_people_decide_once(room: Any, ann: int, bob: int) -> None:
     assert room.entered(alert_id) == (2 if first.approve else 0)
 
 
+@pytest.mark.parametrize("room_url", ["sqlite", "postgres"], indirect=True)
 def test_two_bots_ask_once_and_vote_once(room: Any, ann: int) -> None:
     room.start_bot()
     alert_id, card = room.ask()
