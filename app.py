@@ -11,7 +11,7 @@ from desk.settings import Settings, from_environment
 from desk.wiring import prepare, wire
 from store import open_store
 from trading.errors import SettingsError
-from web import answers, api, lobby, pages, webhook
+from web import answers, api, lobby, pages, tryit, webhook
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -30,7 +30,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.extensions["desk"] = desk
     answers.install(app)
-    for module in (webhook, api, lobby, pages):
+    for module in (webhook, api, lobby, pages, tryit):
         app.register_blueprint(module.blueprint)
     if desk.service is not None:
         desk.service.start()

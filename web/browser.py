@@ -97,9 +97,18 @@ def _flags() -> dict[str, Any]:
 
 def _cookie_name(asked: Request) -> str:
     """Over plain http only this machine itself is served: some browsers keep no secure cookie there."""
-    host = asked.host.rpartition(":")[0] if asked.host.rpartition(":")[2].isdigit() else asked.host
+    return _PLAIN if _is_here(asked) and not asked.is_secure else _BOUND
+
+
+def address(asked: Request) -> str:
+    """Where this server is found from outside: whatever is not this machine itself has https before it."""
+    return f"{'http' if _is_here(asked) and not asked.is_secure else 'https'}://{asked.host}"
+
+
+def _is_here(asked: Request) -> bool:
+    name, _, port = asked.host.rpartition(":")
+    host = name if port.isdigit() else asked.host
     try:
-        here = ip_address(host.strip("[]")).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        here = host == "localhost"
-    return _PLAIN if here and not asked.is_secure else _BOUND
+        return host == "localhost"

@@ -51,7 +51,7 @@ def now() -> Response:
     at = desk.clock()
     board.watched(desk.store, at)
     model = board.board(desk.store, desk.settings.accounts, now=at)
-    return _page("now.html", "now", board=model)
+    return framed("now.html", "now", board=model)
 
 
 @blueprint.get("/alerts")
@@ -65,7 +65,7 @@ def alerts() -> Response:
     seq = int(before) if before and before.isascii() and before.isdigit() and len(before) < 19 else None
     rows, more = story.found(desk.store, wanted, limit=_PAGE, before=seq)
     told = {name: value for name in _FILTERS if (value := getattr(wanted, name))}
-    return _page(
+    return framed(
         "alerts.html",
         "alerts",
         rows=rows,
@@ -84,7 +84,7 @@ def alert(alert_id: str) -> Response:
     model = story.story(the_desk().store, alert_id)
     if model is None:
         return page("trouble.html", 404, words="There is no such alert.")
-    return _page("story.html", "alerts", alert=model)
+    return framed("story.html", "alerts", alert=model)
 
 
 def _asked(name: str) -> str | None:
@@ -93,7 +93,7 @@ def _asked(name: str) -> str | None:
     return (text.upper() if name in ("account", "status") else text) or None
 
 
-def _page(template: str, view: str, **model: Any) -> Response:
+def framed(template: str, view: str, **model: Any) -> Response:
     """A page in its frame: what is halted, what waits, how the server is."""
     desk = the_desk()
     health = report.health(desk.store, now=desk.clock(), started_at=desk.started_at)
