@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from desk.gate import Login
 from desk.intake import Intake
+from desk.results import Results
 from desk.service import Service
 from desk.session import Sessions
 from desk.settings import ROOT, Settings
@@ -42,6 +43,7 @@ class Desk:
     intake: Intake
     login: Login
     sessions: Sessions
+    results: Results
     started_at: datetime
     service: Service | None = None
 
@@ -81,6 +83,7 @@ def wire(settings: Settings, store: Store, clock: Callable[[], datetime] = utc_n
         wake=wake,
         intake=Intake(store, settings, clock, wake, exchanges=available()),
         login=Login(store, settings.dashboard_password, clock),
+        results=Results(store),
         sessions=Sessions(store, settings.dashboard_password, clock),
         started_at=clock(),
         service=service,

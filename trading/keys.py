@@ -15,7 +15,7 @@ KEYS = (
     *("ticker", "exchange", "time", "action", "price", "message", "type", "subaccount", "passphrase"),
     *("chart_url", "long SL", "long TP", "long Breakeven", "short SL", "short TP", "short Breakeven"),
     *("tp Close", "id", "size", "interval", "market_position", "prev_market_position"),
-    *("prev_market_position_size", "contracts"),
+    *("prev_market_position_size", "contracts", "strategy"),
 )
 
 # How TradingView, Pine and people write that there is no value.
@@ -45,7 +45,12 @@ _NUMBERS = {
     "contracts": "strategy.order.contracts",
     "prev_market_position_size": "strategy.prev_market_position_size",
 }
-_FIXED = {"type": "market", "subaccount": "MAIN", "passphrase": "the server's WEBHOOK_PASSPHRASE"}
+_FIXED = {
+    "type": "market",
+    "subaccount": "MAIN",
+    "passphrase": "the server's WEBHOOK_PASSPHRASE",
+    "strategy": "its name",
+}
 
 _RUNG = re.compile(r"tp([0-9]{1,3})mult")
 _CLOSE_ENOUGH = 0.55

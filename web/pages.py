@@ -5,12 +5,15 @@ Pages for whom a session or HTTP Basic lets in. Never changes anything: forms an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from flask import Blueprint, Response, request, url_for
 
-from desk import board, report, story
+from desk import board, export, report, scores, story
+from desk.scores import Scope
 from desk.story import Filter
 from trading.errors import StoreUnavailable
 from trading.model import IntentStatus
@@ -22,6 +25,9 @@ blueprint = Blueprint("pages", __name__, template_folder="templates")
 #: Rows on a page.
 _PAGE = 50
 _REFUSALS = 10
+#: Lines of an export that are sent in one go.
+_LINES = 200
+_PERIODS = (("7d", "7 days"), ("30d", "30 days"), ("90d", "90 days"), ("365d", "a year"), ("all", "all"))
 _FILTERS = ("account", "ticker", "status", "text")
 #: Seconds after which the bot is missed.
 _SILENT = 60
@@ -85,6 +91,50 @@ def alert(alert_id: str) -> Response:
     if model is None:
         return page("trouble.html", 404, words="There is no such alert.")
     return framed("story.html", "alerts", alert=model)
+
+
+@blueprint.get("/results")
+def results() -> Response:
+    """What trading has brought, and how well orders were filled."""
+    desk = the_desk()
+    period = _asked("period") or _PERIODS[1][0]
+    told = {name: value for name in ("account", "strategy", "symbol") if (value := _asked(name))}
+    takings = desk.results.now()
+    scope = Scope(since=scores.since(period, desk.clock()), **told)
+    symbols = sorted({gain.symbol for gain in takings.gains})
+    return framed(
+        "results.html",
+        "results",
+        results=scores.results(takings, scope),
+        asked={"period": period, **told},
+        periods=_PERIODS,
+        accounts=sorted({*story.accounts(desk.store), *desk.settings.accounts}),
+        strategies=sorted(takings.strategies),
+        symbols=symbols,
+        exports=[*export.COUNTED, *export.STORED],
+    )
+
+
+@blueprint.get("/export/<name>.csv")
+def exported(name: str) -> Response:
+    """Everything of one kind, as CSV, while it is read."""
+    desk = the_desk()
+    if name in export.STORED:
+        lines = export.stored(desk.store, name)
+    elif name in export.COUNTED:
+        lines = export.counted(desk.results.now(), name)
+    else:
+        return page("trouble.html", 404, words="There is no such table.")
+    response = Response(_blocks(lines), content_type="text/csv; charset=utf-8")
+    stamp = desk.clock().strftime("%Y-%m-%d")
+    response.headers["Content-Disposition"] = f'attachment; filename="desk-{name}-{stamp}.csv"'
+    return response
+
+
+def _blocks(lines: Iterator[str]) -> Iterator[str]:
+    """A few kilobytes at a time: a line each would be a packet each."""
+    while block := "".join(islice(lines, _LINES)):
+        yield block
 
 
 def _asked(name: str) -> str | None:

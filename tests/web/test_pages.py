@@ -162,3 +162,18 @@ def test_a_database_that_is_away_is_told_on_a_page(visitor: Visitor) -> None:
     answer = visitor.client.get("/")
     assert answer.status_code == 503
     assert "database does not answer" in answer.text
+
+
+def test_results_and_their_exports(visitor: Visitor, body: Any) -> None:
+    alert_id = visitor.alert(body, id="=cmd")
+    page = visitor.get("/results").text
+    assert "Nothing was filled" in page
+    assert visitor.get("/results?period=nonsense&account=x&strategy=%00&symbol='").status_code == 200
+    answer = visitor.get("/export/alerts.csv")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"].startswith('attachment; filename="desk-alerts-')
+    assert alert_id in answer.text
+    assert body.passphrase not in answer.text
+    for name in ("orders", "fills", "events", "trades", "executions"):
+        assert visitor.get(f"/export/{name}.csv").status_code == 200
+    assert visitor.get("/export/state.csv").status_code == 404

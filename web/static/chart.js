@@ -110,12 +110,12 @@
   }
 
   function drawCurve(box) {
-    const chart = LightweightCharts.createChart(box, { autoSize: true, ...look(), timeScale: { ...look().timeScale, timeVisible: false } });
+    const chart = LightweightCharts.createChart(box, { autoSize: true, ...look() });
     const area = chart.addSeries(LightweightCharts.BaselineSeries, {
       baseValue: { type: "price", price: 0 }, topLineColor: colour("up"), bottomLineColor: colour("down"), lineWidth: 2,
       topFillColor1: `${colour("up")}55`, topFillColor2: `${colour("up")}11`, bottomFillColor1: `${colour("down")}11`, bottomFillColor2: `${colour("down")}55`,
     });
-    area.setData(JSON.parse(box.dataset.curve).map(([time, value]) => ({ time, value: Number(value) })));
+    area.setData(rising(JSON.parse(box.dataset.curve).map(([at, value]) => ({ time: local(at), value: Number(value) }))));
     chart.timeScale().fitContent();
     charts.set(box, chart);
   }

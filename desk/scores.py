@@ -1,0 +1,155 @@
+"""Results as a page shows them: totals, a curve, and tables by day, strategy, instrument and execution.
+
+Pure: takings in, plain models out. Amounts stay decimals until the page writes them.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal, localcontext
+from typing import Any, TypeVar
+
+from desk.results import Closed, Execution, Gain, Takings, midnight
+from trading.model import ZERO, plain
+from trading.rounding import MONEY
+
+_MOST_POINTS = 500
+_MOST_ROWS = 400
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Which results: from `since` on, None for all; of one account, strategy or instrument, None for any."""
+
+    since: datetime | None = None
+    account: str | None = None
+    strategy: str | None = None
+    symbol: str | None = None
+
+    def holds(self, at: datetime, account: str, strategy: str, symbol: str) -> bool:
+        return (
+            (self.since is None or at >= self.since)
+            and self.account in (None, account)
+            and self.strategy in (None, strategy)
+            and self.symbol in (None, symbol)
+        )
+
+
+def results(takings: Takings, scope: Scope) -> Row:
+    """Everything on the page of results."""
+    with localcontext(MONEY):
+        gains = [g for g in takings.gains if scope.holds(g.at, g.account, g.strategy, g.symbol)]
+        trades = [t for t in takings.trades if scope.holds(t.closed_at, t.account, t.strategy, t.symbol)]
+        orders = [e for e in takings.executions if scope.holds(e.at, e.account, e.strategy, e.symbol)]
+        curve = _curve(gains)
+        return {
+            "total": _scored(gains, trades) | {"drawdown": _drawdown(curve)},
+            "curve": _drawn(curve),
+            "days": _by(gains, trades, lambda g: midnight(g.at), lambda t: midnight(t.closed_at))[::-1],
+            "strategies": _best(_by(gains, trades, lambda g: g.strategy, lambda t: t.strategy)),
+            "instruments": _best(_by(gains, trades, lambda g: g.symbol, lambda t: t.symbol)),
+            "executions": [
+                {"strategy": key[0], "venue": key[1], **_quality(each)}
+                for key, each in sorted(_grouped(orders, lambda e: (e.strategy, e.venue)).items())
+            ],
+        }
+
+
+def since(period: str, now: datetime) -> datetime | None:
+    """Where a period of whole UTC days, today's included, begins: `7d`; None for any other word."""
+    days = period.removesuffix("d")
+    known = period.endswith("d") and days.isascii() and days.isdigit() and 0 < int(days) < 10_000
+    return midnight(now) - timedelta(days=int(days) - 1) if known else None
+
+
+def _scored(gains: Sequence[Gain], trades: Sequence[Closed]) -> Row:
+    won = [t.net for t in trades if t.net > 0]
+    lost = [t.net for t in trades if t.net < 0]
+    multiples = [t.net / t.risk for t in trades if t.risk]
+    return {
+        "net": sum((g.net for g in gains), ZERO),
+        "fees": sum((g.fee for g in gains), ZERO),
+        "trades": len(trades),
+        "win_rate": Decimal(len(won)) / len(trades) if trades else None,
+        "expectancy": sum((t.net for t in trades), ZERO) / len(trades) if trades else None,
+        "multiple": sum(multiples, ZERO) / len(multiples) if multiples else None,
+        "won": sum(won, ZERO) / len(won) if won else None,
+        "lost": sum(lost, ZERO) / len(lost) if lost else None,
+        "profit_factor": sum(won, ZERO) / -sum(lost, ZERO) if lost else None,
+    }
+
+
+def _by(
+    gains: Iterable[Gain],
+    trades: Iterable[Closed],
+    of_gain: Callable[[Gain], Any],
+    of_trade: Callable[[Closed], Any],
+) -> list[Row]:
+    earned, closed = _grouped(gains, of_gain), _grouped(trades, of_trade)
+    names = sorted({*earned, *closed})[-_MOST_ROWS:]
+    return [{"name": name, **_scored(earned.get(name, []), closed.get(name, []))} for name in names]
+
+
+def _best(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: Decimal(row["net"]), reverse=True)
+
+
+def _grouped(rows: Iterable[T], key: Callable[[T], Hashable]) -> dict[Any, list[T]]:
+    found: dict[Any, list[T]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def _curve(gains: Iterable[Gain]) -> list[tuple[datetime, Decimal]]:
+    """What was earned up to each fill, from nothing on."""
+    total = ZERO
+    points: list[tuple[datetime, Decimal]] = []
+    for gain in sorted(gains, key=lambda g: g.at):
+        total += gain.net
+        points.append((gain.at, total))
+    return [(points[0][0] - timedelta(seconds=1), ZERO), *points] if points else []
+
+
+def _drawn(curve: Sequence[tuple[datetime, Decimal]]) -> list[list[Any]]:
+    """The curve as it is drawn: in seconds, and by the day where it has more points than a screen."""
+    points = curve
+    if len(curve) > _MOST_POINTS:
+        points = list({midnight(at): (at, value) for at, value in curve}.values())
+    return [[int(at.timestamp()), plain(round(value, 2))] for at, value in points]
+
+
+def _drawdown(curve: Iterable[tuple[datetime, Decimal]]) -> Decimal:
+    """The furthest that the curve fell below where it had been."""
+    peak = worst = ZERO
+    for _, value in curve:
+        peak = max(peak, value)
+        worst = max(worst, peak - value)
+    return worst
+
+
+def _quality(orders: Sequence[Execution]) -> Row:
+    slipped = [e.slipped for e in orders if e.slipped is not None]
+    notional = sum((e.notional for e in orders if e.notional is not None), ZERO)
+    points = [e.slipped / e.notional * 10_000 for e in orders if e.slipped is not None and e.notional]
+    return {
+        "orders": len(orders),
+        "slipped": sum(slipped, ZERO) if slipped else None,
+        "points": sum(slipped, ZERO) / notional * 10_000 if notional else None,
+        "worst_points": max(points) if points else None,
+        "received": _took(e.received for e in orders),
+        "sent": _took(e.sent for e in orders),
+        "filled": _took(e.filled for e in orders),
+    }
+
+
+def _took(seconds: Iterable[float | None]) -> tuple[float, float] | None:
+    """The middle and the worst."""
+    known = [each for each in seconds if each is not None]
+    return (statistics.median(known), max(known)) if known else None
