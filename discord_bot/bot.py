@@ -244,5 +244,5 @@ class Bot(discord.Client):
         """Tells Discord the slash commands; without them the text commands remain."""
         try:
             await self._tree.sync()
-        except discord.HTTPException as error:
+        except Exception as error:  # noqa: BLE001  # nothing about them is worth being without a bot
             log.error("no slash commands: %s", error)

@@ -55,6 +55,8 @@ _ICONS = {
     "ignored": "💬",
 }
 _ERRORS = {"alarm", "drift", "rejected", "refused", "error"}
+#: Thread: a message has one already; and how often a failing Discord is asked for one.
+_HAS_THREAD, _TRIES = 160004, 3
 #: Of an alert's story, what says no more than the card itself.
 _SILENT = {"received", "awaiting_approval"}
 
@@ -90,7 +92,7 @@ class Feed:
         self._clock = clock
         self._tongue = tongue
         self._main, self._logs, self._errors = main, logs, errors
-        self._threadless: set[int] = set()
+        self._threadless: dict[int, int] = {}
 
     async def step(self) -> bool:
         """Tells what is to be told now; False if that was nothing. Raises what Discord or the store raise."""
@@ -240,21 +242,10 @@ class Feed:
             return
         embed = embeds.card(model, _data(card.data), self._tongue)
         digest = embeds.digest(embed)
-        try:
-            if digest != card.shown:
-                # Unlike a new message, an edit does not take the client's word for it.
-                quiet = discord.AllowedMentions.none()
-                await (await self._message(card)).edit(embed=embed, allowed_mentions=quiet)
-                mark("edited")
+        there = digest == card.shown or await self._edit(card, embed)
+        if there:
             await self._tell_story(card, model, news)
-        except discord.NotFound:
-            log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
-            news, model = [], {**model, "over": True}
-        except discord.HTTPException as error:
-            if error.status >= 500 or error.status == 429:
-                raise
-            log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
-        live = bool(news) or not model["over"]
+        live = there and (bool(news) or not model["over"])
 
         def write() -> None:
             with self._store.write() as tx:
@@ -264,7 +255,24 @@ class Feed:
 
         await asyncio.to_thread(write)
 
+    async def _edit(self, card: Card, embed: discord.Embed) -> bool:
+        """Changes the message; False if somebody has deleted it."""
+        message = await self._message(card)
+        try:
+            # Unlike a new message, an edit does not take the client's word for it.
+            await message.edit(embed=embed, allowed_mentions=discord.AllowedMentions.none())
+        except discord.NotFound:
+            log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
+            return False
+        except discord.HTTPException as error:
+            if _passes(error):
+                raise
+            log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
+        mark("edited")
+        return True
+
     async def _tell_story(self, card: Card, model: Model, news: list[Event]) -> None:
+        """What happened, into the thread; a card without one must do by itself."""
         lines = [
             f"{embeds.stamp(event.at, 'T')} **{event.event}** {self._tongue.clean(event.detail, 600)}"
             for event in news
@@ -272,31 +280,34 @@ class Feed:
         ]
         # What was refused at once has no story: its card says it all.
         has_story = bool(model["orders"]) or card.data is not None
-        if not lines or not has_story or card.message_id in self._threadless:
+        if not lines or not has_story or self._threadless.get(card.message_id, 0) >= _TRIES:
             return
-        thread = await self._thread(card, model)
-        if thread is None:
-            return
-        for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
-            await self._say(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
-            mark("told")
+        try:
+            thread = card.thread_id or await self._open_thread(card, model)
+            for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
+                await self._say(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
+                mark("told")
+        except (StoreUnavailable, aiohttp.ClientError, OSError, TimeoutError):
+            raise
+        except Exception as error:
+            passes = isinstance(error, discord.HTTPException) and _passes(error)
+            self._threadless[card.message_id] = (
+                self._threadless.get(card.message_id, 0) + 1 if passes else _TRIES
+            )
+            if passes and self._threadless[card.message_id] < _TRIES:
+                raise
+            log.error("no thread for alert %s, its card says the rest: %s", card.alert_id, error)
 
-    async def _thread(self, card: Card, model: Model) -> int | None:
-        """The thread of a card; None where there can be none."""
-        if card.thread_id is not None:
-            return card.thread_id
+    async def _open_thread(self, card: Card, model: Model) -> int:
+        """The thread of a card that has none yet, as far as we know."""
         message = await self._message(card)
         name = f"{model['message']} {model['symbol']} {card.alert_id[-6:]}"
         try:
             thread_id = (await message.create_thread(name=name[:90], auto_archive_duration=1440)).id
-        except (discord.HTTPException, ValueError) as error:
-            if isinstance(error, discord.HTTPException) and (error.status >= 500 or error.status == 429):
+        except discord.HTTPException as error:
+            if error.code != _HAS_THREAD:
                 raise
-            if getattr(error, "code", 0) != 160004:
-                log.error("no thread for alert %s, its card says the rest: %s", card.alert_id, error)
-                self._threadless.add(card.message_id)
-                return None
-            # There is one already, and a thread has the number of its message.
+            # A thread has the number of its message.
             thread_id = card.message_id
         mark("threaded")
 
@@ -326,7 +337,7 @@ class Feed:
         try:
             return await (await self._places.place(channel_id)).send(text, **given)
         except (discord.NotFound, discord.Forbidden) as error:
-            if channel_id == self._main:
+            if channel_id not in (self._logs, self._errors) or channel_id == self._main:
                 raise
             log.error("channel %d cannot be written to: %s", channel_id, error)
             if picture is not None:
@@ -374,6 +385,11 @@ class Feed:
         with self._store.read() as tx:
             news = cards.news(tx, card)
         return report.card(self._store, card.alert_id), news
+
+
+def _passes(error: discord.HTTPException) -> bool:
+    """Whether it is Discord's own trouble, over some time later."""
+    return error.status >= 500 or error.status == 429
 
 
 def _group(notices: list[Notice]) -> list[Notice]:

@@ -189,6 +189,34 @@ def test_without_threads_the_card_says_it_all(room: Any) -> None:
     room.shows(room.discord.card(alert_id), "closed")
 
 
+def test_a_thread_that_cannot_be_written_to_is_done_without(room: Any) -> None:
+    alert_id = room.send("entry", **LONG)
+    card = room.discord.card(alert_id)
+    room.shows(card, "open")
+    room.told()
+    room.discord.forbidden.add(("send", card.id))
+    room.price("41400")
+    room.shows(card, "closed")
+    room.told()
+    assert not any("**filled**" in text for text in texts(room, room.discord.main))
+
+
+def test_a_thread_that_exists_already_is_found(room: Any) -> None:
+    room.discord.fault("POST", "/threads$", 503, after=True)
+    card = room.discord.card(room.send("entry", **LONG))
+    room.hears(card.id, "**filled**", "**done**")
+
+
+def test_a_discord_that_has_no_threads_is_not_asked_for_ever(room: Any) -> None:
+    room.discord.fault("POST", "/threads$", 503, times=99)
+    card = room.discord.card(room.send("entry", **LONG))
+    room.discord.until(lambda: room.discord.calls("POST", f"/{card.id}/threads$") == 3)
+    room.send("exit")
+    room.shows(card, "closed")
+    room.told()
+    assert room.discord.calls("POST", f"/{card.id}/threads$") == 3
+
+
 def test_a_card_that_was_deleted_stops_nobody(room: Any) -> None:
     gone = room.discord.card(room.send("entry", **LONG))
     room.told()
