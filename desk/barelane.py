@@ -110,7 +110,7 @@ class BareLane:
             instrument=terms.instrument,
             market=terms.price,
             free=terms.balance.free,
-            taker_fee=CAPABILITIES.taker_fee,
+            capabilities=CAPABILITIES,
         )
         plan, stop = drafted.plan, alert.levels.stop
         if stop is None or plan.stop.trigger_price is None:

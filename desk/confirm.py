@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 
-from desk import fence
+from desk import coins, fence, heels
 from desk.stages import mark
+from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
-from store import Transaction, journal, orders, outbox, switches
+from store import journal, orders, outbox, switches
 from store.orders import LaneState
+from trading import parts
 from trading.errors import OrderNotFound, VenueError
 from trading.model import (
     Fill,
@@ -30,46 +32,12 @@ from trading.model import (
     Role,
     plain,
 )
-from trading.protect import Cancel, Close, Send, closing, covering, protect, protected
+from trading.protect import Cancel, Close, Send, Swap, closing, covering, protect, protected
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
 
-#: How long a position may be open without a proved stop before it is closed.
-NAKED_LIMIT = timedelta(seconds=5)
-#: How long the venue's position may be another than our fills make it before it is believed.
-DRIFT_LIMIT = timedelta(seconds=5)
-#: How often an open position or a resting order is looked at.
-WATCH = timedelta(seconds=2)
-#: Fills are asked for from a little before the last known one: clocks and lists are not exact.
-_OVERLAP = timedelta(seconds=10)
 _ROUNDS = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """A lane as journal and venue have it, after both agree.
-
-    `absent` are ids of entries whose request is proved not to have arrived; `resting` is everything
-    on the venue, ours or not.
-    """
-
-    state: LaneState
-    position: Position
-    resting: tuple[OrderReport, ...]
-    absent: frozenset[str]
-    drifting: bool = False
-
-    def doubt(self, *roles: Role) -> datetime | None:
-        """When, by the venue's clock, the last doubt about orders of these roles can be settled; None if
-        there is none."""
-        times = [
-            order.retry_at
-            for order in self.state.unsettled
-            if order.status is OrderStatus.SUBMITTED and order.role in roles and order.retry_at
-            if order.client_order_id not in self.absent
-        ]
-        return max(times, default=None)
 
 
 def catch_up(work: Work, seen: Look | None = None) -> View:
@@ -92,7 +60,8 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
     unwritten = list(_unwritten(planned, resting))
     changed = reconcile(orders=[*state.unsettled, *unwritten], reports=[*resting, *asked])
     gone = _gone(state.unsettled, absent)
-    fills = _new_fills(work, state, changed, position)
+    in_coins = work.capabilities.coins
+    fills = [] if in_coins else _new_fills(work, state, changed, position)
     if changed or gone or fills:
         with work.store.write() as tx:
             now = work.clock()
@@ -104,7 +73,7 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
             # The close of an exit is none of the trade's, and has ended by the time that its fill is told.
             mine += orders.numbered(tx, work.lane, (fill.venue_order_id for fill in fills))
             for fill in orders.add_fills(tx, work.claim, _named(fills, mine), now=now):
-                _tell_fill(tx, fill, now)
+                tell_fill(tx, fill, now)
             if fills:
                 orders.price(tx, work.claim, mine, now=now)
         with work.store.read() as tx:
@@ -113,7 +82,17 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
             # The fills may be newer than the position that was read before them.
             position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
-    return _agree(work, view)
+    return coins.agree(work, view) if in_coins else _agree(work, view)
+
+
+def is_protected(work: Work, view: View) -> bool:
+    """Whether proved stops cover all of an open position that is ours."""
+    trade, position, unsettled = view.state.trade, view.position, view.state.unsettled
+    if trade is None or position.is_flat:
+        return True
+    if work.capabilities.coins:
+        return parts.covered(unsettled) >= position.quantity
+    return protected(position, trade, unsettled)
 
 
 def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> View | Later:
@@ -127,19 +106,10 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
         view = catch_up(work)
         with work.store.read() as tx:
             halted = switches.halted(tx) is not None
-        actions = protect(
-            position=view.position,
-            trade=view.state.trade,
-            unsettled=view.state.unsettled,
-            price=_price(work) if _wants_stop(view) else None,
-            instrument=_instrument(work),
-            keep=keep,
-            halted=halted,
-            leaving=leaving,
-        )
+        actions = _missing(work, view, keep=keep, halted=halted, leaving=leaving)
         if view.drifting:
             # Nothing is taken away while the venue and our fills disagree.
-            actions = tuple(action for action in actions if not isinstance(action, Cancel))
+            actions = tuple(action for action in actions if not isinstance(action, Cancel | Swap))
         overdue = _watch_naked(work, view)
         # After a restart the clock may have run out while nobody could try: one try comes first.
         if overdue is not None and (attempt or not actions):
@@ -151,6 +121,35 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
             if isinstance(action, Close) and done is not None and done.status is OrderStatus.REJECTED:
                 return Later(work.clock() + patience(done.attempt))
     return Later(work.clock() + WATCH)
+
+
+def _missing(
+    work: Work, view: View, *, keep: Collection[str], halted: bool, leaving: bool
+) -> tuple[parts.Change, ...]:
+    """What `trading` says that the lane needs."""
+    state, position = view.state, view.position
+    if work.capabilities.coins:
+        return parts.protect(
+            position=position,
+            trade=state.trade,
+            unsettled=state.unsettled,
+            price=None if is_protected(work, view) else price_of(work),
+            instrument=work.exchange.instrument(work.lane.symbol),
+            keep=keep,
+            halted=halted,
+            leaving=leaving,
+            pairs=work.capabilities.pairs,
+        )
+    return protect(
+        position=position,
+        trade=state.trade,
+        unsettled=state.unsettled,
+        price=price_of(work) if _wants_stop(view) else None,
+        instrument=_instrument(work),
+        keep=keep,
+        halted=halted,
+        leaving=leaving,
+    )
 
 
 def patience(attempt: int) -> timedelta:
@@ -237,7 +236,7 @@ def _new_fills(work: Work, state: LaneState, changed: Collection[Order], positio
         signed = [order.signed_at for order in state.unsettled if order.signed_at]
         since = min(signed, default=work.clock())
     try:
-        return list(work.exchange.fills(work.lane.symbol, since=since - _OVERLAP))
+        return list(work.exchange.fills(work.lane.symbol, since=since - OVERLAP))
     except VenueError as error:
         # The stop does not wait for the bookkeeping: the next look asks again.
         log.warning("%s: no fills: %s", work.lane, error)
@@ -303,8 +302,11 @@ def _agree(work: Work, view: View) -> View:
         return replace(view, state=orders.lane_state(tx, work.lane))
 
 
-def _do(work: Work, action: Send | Cancel | Close) -> Order | None:
+def _do(work: Work, action: parts.Change) -> Order | None:
     match action:
+        case Swap():
+            swap(work, action)
+            return None
         case Cancel(order=order):
             work.breathe()
             work.exchange.cancel(order)
@@ -319,6 +321,23 @@ def _do(work: Work, action: Send | Cancel | Close) -> Order | None:
             return fence.send(work, order)
 
 
+def swap(work: Work, change: Swap) -> tuple[Order, ...] | None:
+    """Takes orders back and sends what takes their place; None if they may have filled: then look again."""
+    if change.old:
+        work.breathe()
+    made = [o for missing in change.new for o in (missing.order, missing.stop) if o is not None]
+    # Before anything is taken away: what the journal knows can be sent though it fails later.
+    _write_down(work, *made)
+    for order in parts.heads(change.old):
+        told = work.exchange.cancel(order)
+        mark(f"{order.role}.cancelled")
+        is_unfilled = told is not None and told.filled_quantity == order.filled_quantity
+        if told is None or told.status is not OrderStatus.CANCELED or not is_unfilled:
+            return None
+    # From here to their answers these parts are bare.
+    return heels.send_all(work, change.new)
+
+
 def _instrument(work: Work) -> Instrument | None:
     try:
         return work.exchange.instrument(work.lane.symbol)
@@ -327,14 +346,15 @@ def _instrument(work: Work) -> Instrument | None:
         return None
 
 
-def _write_down(work: Work, order: Order) -> None:
-    """A planned order takes its final quantity, a new one its row, before it leaves."""
+def _write_down(work: Work, *made: Order) -> None:
+    """Planned orders take their final quantity, new ones their row, before they leave."""
     with work.store.write() as tx:
-        known = {made.client_order_id for made in orders.of_intent(tx, order.intent_id)}
-        if order.client_order_id in known:
-            orders.resize(tx, work.claim, order, now=work.clock())
-        else:
-            orders.add(tx, work.claim, [order], now=work.clock())
+        for order in made:
+            known = {each.client_order_id for each in orders.of_intent(tx, order.intent_id)}
+            if order.client_order_id in known:
+                orders.resize(tx, work.claim, order, now=work.clock())
+            else:
+                orders.add(tx, work.claim, [order], now=work.clock())
 
 
 def _rest(work: Work, view: View) -> View | Later:
@@ -353,13 +373,14 @@ def _rest(work: Work, view: View) -> View | Later:
         with work.store.write() as tx:
             reason = "the position is flat and nothing rests"
             orders.end_trade(tx, work.claim, reason=reason, now=work.clock())
+            coins.leave_dust(work, tx, view.state)
     return view
 
 
 def _watch_naked(work: Work, view: View) -> Close | None:
     """Remembers since when a position has no proved stop; what ends it once that is too long."""
     trade, position = view.state.trade, view.position
-    if trade is None or position.is_flat or protected(position, trade, view.state.unsettled):
+    if trade is None or is_protected(work, view):
         return None
     now = work.clock()
     since = view.state.naked_since
@@ -369,9 +390,18 @@ def _watch_naked(work: Work, view: View) -> Close | None:
         return None
     if now - since < NAKED_LIMIT or view.doubt(Role.CLOSE) is not None:
         return None
+    reason = f"no stop was proved within {NAKED_LIMIT.total_seconds():.0f} s"
+    if work.capabilities.coins:
+        return parts.close_naked(
+            position=position,
+            trade=trade,
+            unsettled=view.state.unsettled,
+            instrument=work.exchange.instrument(work.lane.symbol),
+            reason=reason,
+        )
     attempt = 1 + sum(order.role is Role.CLOSE for order in trade.orders)
     order = closing(position=position, intent_id=trade.intent_id, attempt=attempt)
-    return Close(order=order, reason=f"no stop was proved within {NAKED_LIMIT.total_seconds():.0f} s")
+    return Close(order=order, reason=reason)
 
 
 def _wants_stop(view: View) -> bool:
@@ -382,18 +412,10 @@ def _wants_stop(view: View) -> bool:
     )
 
 
-def _price(work: Work) -> Decimal | None:
+def price_of(work: Work) -> Decimal | None:
+    """The last price; None if the venue does not tell it."""
     try:
         return work.exchange.price(work.lane.symbol)
     except VenueError as error:
         log.warning("%s: no price: %s", work.lane, error)
         return None
-
-
-def _tell_fill(tx: Transaction, fill: Fill, now: datetime) -> None:
-    if fill.client_order_id is None:
-        return
-    intent_id = fill.client_order_id.split("-")[0]
-    fee = f"fee {plain(fill.fee)} {fill.fee_currency}"
-    text = f"{fill.side} {plain(fill.quantity)} at {plain(fill.price)}, {fee}"
-    journal.tell(tx, intent_id, "fill", text, now)

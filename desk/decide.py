@@ -6,6 +6,7 @@ It must never approve by default: a doubt, an error or an old vote ends in a ref
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -17,9 +18,10 @@ from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, AlertKind, IntentStatus, Limits
+from trading.model import ZERO, AlertKind, InstrumentKind, IntentStatus, Limits, Position
 from trading.pnl import unrealised
 from trading.policy import Decision, History
+from trading.symbols import split
 
 log = logging.getLogger(__name__)
 
@@ -188,10 +190,25 @@ def _with_open(work: Work, realised: Decimal) -> Decimal | None:
     """The day's P&L with what is open now; None if a venue does not say."""
     total = realised
     try:
-        for position in work.exchange.positions():
+        for position in _open(work):
             price = work.exchange.price(position.symbol)
             total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
     except VenueError as error:
         log.warning("%s: the day's P&L cannot be known: %s", work.lane, error)
         return None
     return total
+
+
+def _open(work: Work) -> Sequence[Position]:
+    """What the account has open; where the venue knows no positions, what our own books say."""
+    if not work.capabilities.coins:
+        return work.exchange.positions()
+    held = []
+    with work.store.read() as tx:
+        for lane in orders.open_lanes(tx, venue=work.lane.venue, account=work.lane.account):
+            ledger = orders.lane_state(tx, lane).ledger
+            if split(lane.symbol)[2] is InstrumentKind.SPOT and ledger.quantity > 0:
+                held.append(
+                    Position(symbol=lane.symbol, quantity=ledger.quantity, average_price=ledger.average_price)
+                )
+    return held

@@ -5,10 +5,11 @@ The same for the question that a person is asked and for the entry that leaves. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from trading import ladder, sizing
+from exchanges import Capabilities
+from trading import holding, ladder, parts, sizing
 from trading.errors import Denied
 from trading.model import (
     AccountRules,
@@ -16,6 +17,7 @@ from trading.model import (
     Direction,
     Instrument,
     InstrumentKind,
+    Order,
     OrderType,
     Plan,
     Side,
@@ -24,13 +26,19 @@ from trading.model import (
 )
 from trading.protect import behind
 
+_NO_TARGETS = "no targets rest there: the stop locks all that they would sell"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """An entry as it would be sent now; `price` is the alert's, else the market's."""
+    """An entry as it would be sent now; `price` is the alert's, else the market's.
+
+    `orders` are the plan's as they are written down.
+    """
 
     sizing: Sizing
     plan: Plan
+    orders: tuple[Order, ...]
     price: Decimal
     notes: tuple[str, ...]
 
@@ -43,7 +51,7 @@ def draft(
     instrument: Instrument,
     market: Decimal,
     free: Decimal,
-    taker_fee: Decimal,
+    capabilities: Capabilities,
 ) -> Draft:
     """Sizes an entry from `free` collateral, in quote units, at the price `market`. Denied says why not."""
     if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
@@ -57,7 +65,7 @@ def draft(
     sized = sizing.size(
         free_collateral=free,
         risk=rules.risk,
-        leverage=_affordable(at_most, taker_fee),
+        leverage=_affordable(at_most, capabilities.taker_fee),
         price=price,
         margin_price=price if rests_below else max(price, market),
         stop=alert.levels.stop,
@@ -65,13 +73,23 @@ def draft(
         max_notional=rules.limits.max_notional,
         instrument=instrument,
     )
-    plan = ladder.plan(
-        intent_id=intent_id, alert=alert, instrument=instrument, quantity=sized.quantity, price=price
-    )
+    lie = instrument
+    if capabilities.coins:
+        holding.need_stoppable(
+            quantity=sized.quantity,
+            fee=capabilities.taker_fee,
+            stop=alert.levels.stop,
+            instrument=instrument,
+        )
+        lie = holding.stoppable(instrument=instrument, stop=alert.levels.stop)
+    plan = ladder.plan(intent_id=intent_id, alert=alert, instrument=lie, quantity=sized.quantity, price=price)
+    if plan.targets and not capabilities.pairs:
+        plan = replace(plan, targets=(), notes=(*plan.notes, _NO_TARGETS))
+    orders = parts.planned(plan) if capabilities.coins else (plan.entry, plan.stop, *plan.targets)
     notes = [note for note in (instrument.note, *plan.notes) if note]
     if sized.cut_by:
         notes.append(f"the quantity was cut by {sized.cut_by}")
-    return Draft(sizing=sized, plan=plan, price=price, notes=tuple(notes))
+    return Draft(sizing=sized, plan=plan, orders=orders, price=price, notes=tuple(notes))
 
 
 def _affordable(leverage: Decimal, taker_fee: Decimal) -> Decimal:

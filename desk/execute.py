@@ -1,4 +1,4 @@
-"""Carries an approved intent out: entry, exit, breakeven.
+"""Carries an approved intent out: entry and exit.
 
 Each of them looks at what is there and does what is missing, so that it can be called again after any
 crash and goes on where the last one ended. It must never send an entry while something of the lane is in
@@ -13,22 +13,22 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
-from desk import fence, heels
-from desk.confirm import WATCH, View, alarm, catch_up, guard, patience
+from desk import coins, fence, heels
+from desk.confirm import alarm, catch_up, guard, is_protected, patience
 from desk.decide import recheck
 from desk.draft import draft
 from desk.stages import mark
 from desk.turn import turn
+from desk.view import WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
 from store import journal, orders
 from store.journal import Intent
-from trading import ladder, pnl, rounding
+from trading import ladder
 from trading.errors import Denied, InsufficientFunds, InvalidOrder
 from trading.lifecycle import IntentEvent
 from trading.model import (
     AlertKind,
-    Direction,
     IntentStatus,
     Order,
     OrderReport,
@@ -39,7 +39,7 @@ from trading.model import (
     Role,
     plain,
 )
-from trading.protect import ATTEMPTS, behind, closing, protected, stop_order
+from trading.protect import closing
 
 log = logging.getLogger(__name__)
 
@@ -82,64 +82,27 @@ def exit_(work: Work, intent: Intent) -> Later | Ended:
     return Ended(IntentEvent.FINISH, "" if closed else "it was flat already")
 
 
-def breakeven(work: Work, intent: Intent) -> Later | Ended:
-    """Moves the stop of the open trade; the old one goes only when the new one is proved."""
-    view = catch_up(work)
-    with work.store.read() as tx:
-        made = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.STOP]
-    # EXPIRED: the request was lost on its way, which is no refusal.
-    if not made or (made[-1].status is OrderStatus.EXPIRED and len(made) < ATTEMPTS):
-        planned = _new_stop(work, intent, view, attempt=len(made) + 1)
-        if isinstance(planned, Ended):
-            return planned
-        order = planned
-        with work.store.write() as tx:
-            orders.add(tx, work.claim, [order], now=work.clock())
-        mark("breakeven.planned")
-    else:
-        order = made[-1]
-    if order.status is OrderStatus.INITIALIZED:
-        order = fence.send(work, order)
-    if order.status is OrderStatus.SUBMITTED:
-        # A lost answer is often all that was lost.
-        catch_up(work)
-        with work.store.read() as tx:
-            order = next(
-                o for o in orders.of_intent(tx, intent.id) if o.client_order_id == order.client_order_id
-            )
-    if order.status is OrderStatus.SUBMITTED:
-        return _when_proved(work, order)
-    if order.status is OrderStatus.EXPIRED and order.attempt < ATTEMPTS:
-        return Later(work.clock())
-    if order.status.is_open and order.trigger_price is not None:
-        before = view.state.trade.stop_price if view.state.trade else order.trigger_price
-        with work.store.write() as tx:
-            now = work.clock()
-            orders.move_stop(tx, work.claim, stop_price=order.trigger_price, now=now)
-            detail = f"the stop goes from {plain(before)} to {plain(order.trigger_price)}"
-            for told in dict.fromkeys(
-                (intent.id, view.state.trade.intent_id if view.state.trade else intent.id)
-            ):
-                journal.tell(tx, told, "moved", detail, now)
-        mark("breakeven.moved")
-    elif order.status is not OrderStatus.FILLED:
-        return Ended(IntentEvent.FAIL, f"the old stop stays: the new one is {order.status}, {order.reason}")
-    guarded = guard(work)
-    return guarded if isinstance(guarded, Later) else Ended(IntentEvent.FINISH)
-
-
 def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = None) -> Later | Ended | None:
     """Brings the lane to no position and no order, the stop last; None when it is there.
 
-    Orders that are not ours go too. What is in doubt is waited for. `seen` as in `catch_up`.
+    Orders that are not ours go too, but for those of a person at a venue of coins, which an exit alone takes.
+    What is in doubt is waited for. `seen` as in `catch_up`.
     """
+    in_coins = work.capabilities.coins
     for _ in range(_ROUNDS):
         view = catch_up(work, seen)
         seen = None
-        doubt = view.doubt(Role.ENTRY, Role.CLOSE)
+        # There all that rests locks what is to be sold: the stops go too, right before the close.
+        doubt = view.doubt(*Role) if in_coins else view.doubt(Role.ENTRY, Role.CLOSE)
         if doubt is not None:
             return Later(work.ours(doubt))
-        if not view.position.is_flat:
+        if in_coins and view.drifting:
+            return Later(work.clock() + _SOON)
+        if in_coins and intent.kind is AlertKind.ENTRY:
+            view = replace(view, resting=_of_ours(view))
+        if in_coins and view.resting:
+            _cancel(work, intent, view.resting, all_of_it=intent.kind is AlertKind.EXIT)
+        elif not view.position.is_flat:
             _cancel(work, intent, [report for report in view.resting if report.type is not OrderType.STOP])
             refused = _close(work, intent, view)
             if refused is not None:
@@ -149,6 +112,13 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
         else:
             return _flat(work, view, intent, end_trade=end_trade)
     return Later(work.clock() + WATCH)
+
+
+def _of_ours(view: View) -> tuple[OrderReport, ...]:
+    """What rests and is ours, the target before the stop that is paired with it."""
+    names = {order.client_order_id for order in view.state.unsettled}
+    mine = [report for report in view.resting if report.client_order_id in names]
+    return tuple(sorted(mine, key=lambda report: report.type is OrderType.STOP))
 
 
 def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later | None:
@@ -162,6 +132,7 @@ def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later |
             by = f"closed by the {intent.alert.message} {intent.id}"
             reason = by if ours else f"it was flat when the {intent.alert.message} {intent.id} came"
             orders.end_trade(tx, work.claim, reason=reason, now=work.clock())
+            coins.leave_dust(work, tx, view.state)
     return None
 
 
@@ -233,10 +204,13 @@ def _size_and_send(work: Work, intent: Intent) -> Later | Ended | None:
     except (InvalidOrder, InsufficientFunds) as error:
         # What somebody opened by hand may stand in the leverage's way: it is closed first.
         log.warning("%s: %s", work.lane, error)
+    # At a venue of coins the look shows a person's too: there the journal says whether anything was ours.
+    is_clear = work.capabilities.coins and _seems_flat(work)
     early = flatten(work, intent, end_trade=True, seen=terms.look if terms else None)
     if early is not None:
         return early
-    if terms is None or terms.look.resting or not terms.look.position.is_flat:
+    is_clear = is_clear or (terms is not None and not terms.look.resting and terms.look.position.is_flat)
+    if terms is None or not is_clear:
         terms = _prepare(work, leverage)
     return _send_entry(work, _plan(work, intent, terms))
 
@@ -286,8 +260,7 @@ def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
         )
     if guarded.position.is_flat and _closed_again(made, order):
         return Ended(IntentEvent.FAIL, "the position was closed, since it could not be protected")
-    trade, position = guarded.state.trade, guarded.position
-    if trade is not None and not position.is_flat and not protected(position, trade, guarded.state.unsettled):
+    if not is_protected(work, guarded):
         return Later(work.clock() + WATCH)
     if order.status.is_open and order.type is OrderType.MARKET:
         # Taken and not matched yet: some venues answer before they trade.
@@ -323,32 +296,6 @@ def _unwanted(work: Work, intent: Intent) -> Ended | None:
     return Ended(event, decision.reason)
 
 
-def _new_stop(work: Work, intent: Intent, view: View, *, attempt: int) -> Order | Ended:
-    """The stop that a breakeven wants, or why there is nothing to do. Denied if it would trigger at once."""
-    position, trade = view.position, view.state.trade
-    if position.is_flat:
-        return Ended(IntentEvent.FINISH, "it is flat: there is no stop to move")
-    if trade is None or trade.side is position.closing_side or position.average_price is None:
-        raise Denied("the open position is not one that this server entered: its stop is yours to move")
-    levels = intent.alert.long if position.direction is Direction.LONG else intent.alert.short
-    level = levels.breakeven or pnl.breakeven_price(
-        direction=position.direction,
-        average_price=position.average_price,
-        fee_rate=work.capabilities.taker_fee,
-    )
-    instrument = work.exchange.instrument(work.lane.symbol)
-    level = rounding.breakeven_to_tick(
-        direction=position.direction, price=level, tick_size=instrument.tick_size
-    )
-    old = plain(trade.stop_price)
-    if behind(direction=position.direction, level=trade.stop_price, price=level):
-        return Ended(IntentEvent.FINISH, f"the stop stays at {old}: {plain(level)} would be further away")
-    price = work.exchange.price(work.lane.symbol)
-    if behind(direction=position.direction, level=level, price=price):
-        raise Denied(f"the old stop {old} stays: the price {plain(price)} is through {plain(level)} already")
-    return stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
-
-
 def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
     """Sizes the entry from the balance of this moment and writes its orders down."""
     instrument = terms.instrument
@@ -359,7 +306,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
         instrument=instrument,
         market=terms.price,
         free=terms.balance.free,
-        taker_fee=work.capabilities.taker_fee,
+        capabilities=work.capabilities,
     )
     sized, plan = drafted.sizing, drafted.plan
     with work.store.write() as tx:
@@ -369,7 +316,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
             work.claim,
             intent,
             sizing=sized,
-            planned=[plan.entry, plan.stop, *plan.targets],
+            planned=drafted.orders,
             reference_price=drafted.price,
             stop_price=_trigger(plan.stop),
             now=now,
@@ -421,7 +368,7 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
         if stop.status is OrderStatus.INITIALIZED:
             stop = fence.send(work, stop)
         if stop.status is OrderStatus.SUBMITTED:
-            return _when_proved(work, stop)
+            return when_proved(work, stop)
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     sent = fence.send(work, plan.entry)
@@ -430,7 +377,7 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
     return None
 
 
-def _when_proved(work: Work, order: Order) -> Later:
+def when_proved(work: Work, order: Order) -> Later:
     """When the venue's silence about an order becomes proof."""
     return Later(work.ours(order.retry_at) if order.retry_at else work.clock() + WATCH)
 

@@ -32,13 +32,14 @@ log = logging.getLogger(__name__)
 
 
 def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
-    """Submits an order (with its attached stop, if any) and writes down what the venue said.
+    """Submits an order (with the stop that is attached to it or paired with it) and writes down what the
+    venue said.
 
     Returns the order as it is then: still SUBMITTED when the answer leaves a doubt. `order` is
     INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim, or Denied for an entry under
     HALT, before anything leaves.
     """
-    if order.role in (Role.ENTRY, Role.TARGET):
+    if order.role is Role.ENTRY or (order.role is Role.TARGET and stop is None):
         # Stops and closes go out also while the process ends: nobody may be here for a while.
         work.breathe()
     capabilities = work.capabilities

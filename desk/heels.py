@@ -7,11 +7,14 @@ just been opened without its stop because something else could not be written do
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal, localcontext
 
 from desk import fence
 from desk.work import Work
 from store import orders
+from trading import holding
 from trading.errors import (
     Ambiguous,
     DuplicateOrder,
@@ -22,9 +25,10 @@ from trading.errors import (
     Unreachable,
     VenueError,
 )
-from trading.model import Order, OrderStatus, OrderType, Position
-from trading.protect import closing
+from trading.model import ZERO, Order, OrderStatus, OrderType, Position, Role
+from trading.protect import Send, closing
 from trading.reconcile import reconcile
+from trading.rounding import MONEY
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +43,13 @@ def follow(work: Work, entry: Order, stop: Order) -> None:
         entry = _asked(work, entry)
     if not entry.filled_quantity or stop.status is not OrderStatus.INITIALIZED:
         return
-    stop = replace(stop, quantity=entry.filled_quantity if entry.status.is_final else entry.quantity)
+    if work.capabilities.coins:
+        quantity = _bought(work, entry, stop)
+    else:
+        quantity = entry.filled_quantity if entry.status.is_final else entry.quantity
+    if not quantity:
+        return
+    stop = replace(stop, quantity=quantity)
     try:
         with work.store.write() as tx:
             orders.resize(tx, work.claim, stop, now=work.clock())
@@ -48,6 +58,36 @@ def follow(work: Work, entry: Order, stop: Order) -> None:
         filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
         _send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
         raise
+
+
+def send_all(work: Work, missing: Sequence[Send]) -> tuple[Order, ...]:
+    """Sends orders that are written down, one right behind the other, as they are after it.
+
+    Where the journal fails on the way their stops leave all the same, and StoreUnavailable is raised.
+    """
+    sent: list[Order] = []
+    for number, each in enumerate(missing):
+        try:
+            sent.append(fence.send(work, each.order, stop=each.stop))
+        except StoreUnavailable:
+            for left in missing[number:]:
+                stop = left.stop or left.order
+                if stop.role is Role.STOP:
+                    part = Position(symbol=stop.symbol, quantity=-stop.side.sign * stop.quantity)
+                    otherwise = closing(position=part, intent_id=stop.intent_id, attempt=1)
+                    _send_unwritten(work, stop, otherwise)
+            raise
+    return tuple(sent)
+
+
+def _bought(work: Work, entry: Order, stop: Order) -> Decimal:
+    """What a stop may sell of the coins that an entry bought, a fee in the coin taken off: no coin of a
+    person's. Zero for less than the venue takes."""
+    instrument = work.exchange.instrument(entry.symbol)
+    with localcontext(MONEY):
+        left = entry.filled_quantity * (1 - work.capabilities.taker_fee)
+    price = stop.trigger_price or ZERO
+    return holding.ours(by_fills=left, held=left, price=price, instrument=instrument)
 
 
 def _asked(work: Work, entry: Order) -> Order:

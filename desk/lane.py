@@ -12,10 +12,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from desk import decide, execute
-from desk.confirm import WATCH, alarm, guard
+from desk.breakeven import breakeven
+from desk.confirm import alarm, guard
 from desk.execute import Ended
 from desk.logs import about
 from desk.stages import mark
+from desk.view import WATCH
 from desk.work import Later, Stopping, Work
 from store import journal, orders
 from store.journal import Intent
@@ -42,7 +44,7 @@ _POISON = 5
 _DO: dict[AlertKind, Callable[[Work, Intent], Later | Ended]] = {
     AlertKind.ENTRY: execute.entry,
     AlertKind.EXIT: execute.exit_,
-    AlertKind.BREAKEVEN: execute.breakeven,
+    AlertKind.BREAKEVEN: breakeven,
 }
 
 

@@ -65,7 +65,7 @@ def _entry(work: Work, intent: Intent, market: Decimal) -> dict[str, Any]:
             instrument=instrument,
             market=market,
             free=work.exchange.balance(work.lane.symbol).free,
-            taker_fee=work.capabilities.taker_fee,
+            capabilities=work.capabilities,
         )
     except Denied as denied:
         return {"warning": f"as things are it would be refused: {denied.reason}"}

@@ -1,6 +1,7 @@
 """Opens the venue of a lane: the paper venue unless LIVE_TRADING is on.
 
-One adapter object per venue and account, kept for the life of the process; the hosts behind them are shared.
+One adapter object per venue, account and kind of instrument, kept for the life of the process; the hosts
+behind them are shared.
 It must never hand out a real venue while LIVE_TRADING is off.
 """
 
@@ -21,7 +22,8 @@ from exchanges.paper import FEES, PaperExchange
 from store import Store, journal, views
 from store.paper import SqlPaperLedger, observe
 from trading.errors import Denied, Rejected, VenueError
-from trading.model import Alert, AlertKind, Candle, Lane, OrderType, Protection
+from trading.model import Alert, AlertKind, Candle, InstrumentKind, Lane, OrderType, Protection
+from trading.symbols import split
 
 PAPER = "PAPER"
 MAIN = "MAIN"
@@ -55,14 +57,14 @@ class Venues:
         self._clock = clock
         self._protection = protection
         self._ledger = SqlPaperLedger(store)
-        self._open: dict[tuple[str, str], Exchange] = {}
-        self._markets: dict[tuple[str, str], Exchange] = {}
+        self._open: dict[tuple[str, str, InstrumentKind], Exchange] = {}
+        self._markets: dict[tuple[str, str, InstrumentKind], Exchange] = {}
         self._deaf: dict[str, datetime] = {}
         self._lock = Lock()
 
     def exchange(self, lane: Lane) -> Exchange:
         """The adapter for a lane; Denied if this server has none for it."""
-        key = (lane.venue, lane.account)
+        key = key_of(lane)
         with self._lock:
             if key not in self._open:
                 self._open[key] = self._make(lane)
@@ -123,13 +125,14 @@ class Venues:
         real = account is not None and not lane.venue.startswith(PAPER)
         network = account.rules.network if account is not None and real else "live"
         with self._lock:
-            if (name, network) not in self._markets:
+            key = (name, network, split(lane.symbol)[2])
+            if key not in self._markets:
                 nobody = Credentials(key="", secret="")
                 urls = self._settings.api_urls
-                self._markets[name, network] = connect(
-                    name, nobody, network=network, hosts=self._hosts, urls=urls
+                self._markets[key] = connect(
+                    name, nobody, network=network, hosts=self._hosts, urls=urls, kind=key[2]
                 )
-            return self._markets[name, network]
+            return self._markets[key]
 
     def _make(self, lane: Lane) -> Exchange:
         if lane.venue.startswith(PAPER):
@@ -145,7 +148,8 @@ class Venues:
             raise Denied(
                 f"{lane.venue} trades real money and LIVE_TRADING is off: close by hand what is open there"
             )
-        return live(lane.venue, lane.account, self._settings, self._hosts, self._spelling(lane))
+        kind = split(lane.symbol)[2]
+        return live(lane.venue, lane.account, self._settings, self._hosts, self._spelling(lane), kind=kind)
 
     def _spelling(self, lane: Lane) -> str:
         """The account's name as alerts spell it: a venue with subaccounts knows no other."""
@@ -153,7 +157,20 @@ class Venues:
             return views.subaccount(tx, lane.account) or ""
 
 
-def live(venue: str, account: str, settings: Settings, hosts: Hosts, subaccount: str) -> Exchange:
+def key_of(lane: Lane) -> tuple[str, str, InstrumentKind]:
+    """Lanes of one key share an adapter."""
+    return lane.venue, lane.account, split(lane.symbol)[2]
+
+
+def live(
+    venue: str,
+    account: str,
+    settings: Settings,
+    hosts: Hosts,
+    subaccount: str,
+    *,
+    kind: InstrumentKind = InstrumentKind.PERPETUAL,
+) -> Exchange:
     """The adapter of an account at a real venue; Denied with the mend where it cannot be opened."""
     known = settings.accounts.get(account)
     if venue not in available():
@@ -166,7 +183,8 @@ def live(venue: str, account: str, settings: Settings, hosts: Hosts, subaccount:
         secret=known.api_secret,
         subaccount="" if account == MAIN else subaccount or account,
     )
-    return connect(venue, credentials, network=known.rules.network, hosts=hosts, urls=settings.api_urls)
+    network, urls = known.rules.network, settings.api_urls
+    return connect(venue, credentials, network=network, hosts=hosts, urls=urls, kind=kind)
 
 
 def in_time(ask: Callable[[], T], seconds: float) -> T:

@@ -20,6 +20,7 @@ from trading.model import (
     Candle,
     Fill,
     Instrument,
+    InstrumentKind,
     Order,
     OrderReport,
     Position,
@@ -37,6 +38,10 @@ class Capabilities:
     `receive_window` is how long after its signing time the venue still takes a request, `margin` what
     is added for clock error before the absence of an order proves anything. `taker_fee` is a share of
     the notional.
+
+    `coins` is spot: the venue knows balances and no positions, so that the quantity of a Position is all that
+    the account holds of the coin, whoever bought it; no order only reduces, and a sale that rests locks what
+    it sells. Then `pairs` says whether a target and a stop can rest as one, of which one ends the other.
     """
 
     protection: Protection
@@ -44,6 +49,8 @@ class Capabilities:
     margin: timedelta
     taker_fee: Decimal
     candles: bool = True
+    coins: bool = False
+    pairs: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +138,14 @@ class Exchange(Protocol):
     def place(self, order: Order, *, signed_at: datetime, stop: Order | None = None) -> OrderReport:
         """Sends one order once, signed with exactly `signed_at`.
 
-        `stop` is given only where the instrument's protection is ATTACHED, and is then in force from the
-        first fill of `order`, in the same act.
+        `stop` is given where the instrument's protection is ATTACHED, and is then in force from the first
+        fill of `order`, in the same act; and with a target where it makes `pairs`: both rest, one ends the
+        other.
         """
 
-    def cancel(self, order: Order) -> None:
-        """Ends one of our orders; one that has ended already, or is unknown, is no error."""
+    def cancel(self, order: Order) -> OrderReport | None:
+        """Ends one of our orders, and what is paired with it; one that has ended already, or is unknown, is
+        no error. What it was at its end, where the answer tells."""
 
     def cancel_report(self, report: OrderReport) -> None:
         """Ends an order that may not be ours, by the venue's own id."""
@@ -171,11 +180,20 @@ def available() -> frozenset[str]:
 
 
 def connect(
-    name: str, credentials: Credentials, *, network: str, hosts: Hosts, urls: Mapping[str, str]
+    name: str,
+    credentials: Credentials,
+    *,
+    network: str,
+    hosts: Hosts,
+    urls: Mapping[str, str],
+    kind: InstrumentKind = InstrumentKind.PERPETUAL,
 ) -> Exchange:
     """Opens an account at the venue `name`; nothing is sent yet. Denied if the venue cannot be used so.
 
-    `network` is live, testnet or demo; `urls` are base URLs that take its place, by venue.
+    `network` is live, testnet or demo; `urls` are base URLs that take its place, by venue. `kind` is what is
+    traded: a venue's spot may have a host and a dialect of its own, which its file offers as `connect_spot`.
     """
     module = importlib.import_module(f"exchanges.{name.lower()}")
-    return cast("Connect", module.connect)(credentials, network=network, hosts=hosts, urls=urls)
+    is_apart = kind is InstrumentKind.SPOT and hasattr(module, "connect_spot")
+    opened = cast("Connect", module.connect_spot if is_apart else module.connect)
+    return opened(credentials, network=network, hosts=hosts, urls=urls)

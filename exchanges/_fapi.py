@@ -55,7 +55,7 @@ IDS = {ORDER: ("origClientOrderId", "orderId"), ALGO: ("clientAlgoId", "algoId")
 #: Per address (exchangeInfo, rateLimits).
 ADDRESS = {"weight": Budget(2400, timedelta(minutes=1))}
 #: Per account. Placing an order costs these and no weight.
-_PER_ACCOUNT = {
+_PER_ACCOUNT: Mapping[str, Budget] = {
     "X-MBX-ORDER-COUNT-10S": Budget(300, timedelta(seconds=10)),
     "X-MBX-ORDER-COUNT-1M": Budget(1200, timedelta(minutes=1)),
 }
@@ -126,6 +126,11 @@ INTERVALS = (
 class FapiDialect:
     """How one account speaks. `now` is the host's clock, `time` where it is asked for."""
 
+    #: What an account's orders are counted by.
+    counted: Mapping[str, Budget] = _PER_ACCOUNT
+    #: What to do about a key that is refused.
+    key = KEY
+
     def __init__(
         self,
         venue: str,
@@ -141,7 +146,7 @@ class FapiDialect:
         self._now = now
         self._time = time
         # Accounts are told apart by their key, which the limiter never shows.
-        self._counters = {header: f"{header} {credentials.key}" for header in _PER_ACCOUNT}
+        self._counters = {header: f"{header} {credentials.key}" for header in self.counted}
 
     @property
     def secrets(self) -> Sequence[str]:
@@ -150,16 +155,16 @@ class FapiDialect:
     @property
     def budgets(self) -> Mapping[str, Budget]:
         """Those of this account alone."""
-        return {name: _PER_ACCOUNT[header] for header, name in self._counters.items()}
+        return {name: self.counted[header] for header, name in self._counters.items()}
 
     def ask(self, path: str, weight: int, *params: tuple[str, Any], **how: bool) -> Request:
         """A question. `how`: signed, urgent, bulky."""
         return Request(method="GET", path=path, params=params, costs={"weight": weight}, **how)
 
-    def tell(self, on: str, *params: tuple[str, Any], urgent: bool, is_order: bool = False) -> Request:
-        """Something that changes the account, good for the receive window alone."""
+    def tell(self, on: str, *params: tuple[str, Any], urgent: bool, orders: int = 0) -> Request:
+        """Something that changes the account, good for the receive window alone; it makes so many orders."""
         method, path = on.split(" ")
-        costs = dict.fromkeys(self._counters.values(), 1) if is_order else {"weight": 1}
+        costs = dict.fromkeys(self._counters.values(), orders) if orders else {"weight": 1}
         return Request(method=method, path=path, params=(*params, self._window), costs=costs, urgent=urgent)
 
     def seal(self, request: Request, at: datetime) -> Sealed:
@@ -185,11 +190,15 @@ class FapiDialect:
         if code is None and status not in (401, 451):
             return None
         by_status = BadCredentials if status in (401, 451) else errors.Rejected
-        mend = _MENDS.get(code or 0, {401: KEY, 451: _COUNTRY}.get(status, ""))
+        kind, mend = self._proves(code or 0, text)
+        mend = mend or {401: self.key, 451: _COUNTRY}.get(status, "")
+        return (kind or by_status)(self.venue, endpoint, f"{text}: {mend}" if mend else text, code=number)
+
+    def _proves(self, code: int, text: str) -> tuple[type[errors.Rejected] | None, str]:
+        """What a code proves, and the mend; nothing where only the status speaks."""
         if code == -1106 and "reduceonly" in text.lower():
-            mend = ONE_WAY  # how hedge mode refuses a reduce-only order
-        kind = _KIND_OF.get(code or 0, by_status)
-        return kind(self.venue, endpoint, f"{text}: {mend}" if mend else text, code=number)
+            return _KIND_OF[code], ONE_WAY  # how hedge mode refuses a reduce-only order
+        return _KIND_OF.get(code), _MENDS.get(code, "")
 
     def heard(self, reply: Reply, limiter: Limiter) -> None:
         for header, name in (self._counters | {_WEIGHT_USED: "weight"}).items():

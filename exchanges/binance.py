@@ -1,4 +1,4 @@
-"""Binance USDⓈ-M perpetuals over REST.
+"""Binance over REST: USDⓈ-M perpetuals here, spot by `connect_spot`.
 
 A stop is always a conditional (algo) order, and becomes a regular one when it triggers; both kinds are
 looked at wherever orders are. It must never send a stop that may open a position, call an order gone because
@@ -14,8 +14,9 @@ from decimal import ROUND_CEILING, Decimal
 from functools import partial
 from typing import Any, TypeVar
 
-from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _checks, _fapi
+from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _api3, _checks, _fapi
 from exchanges._answers import understood
+from exchanges._api3_spot import Spot
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Hosts, Request, Wire
 from trading.errors import (
@@ -51,8 +52,14 @@ HOSTS = {
     "testnet": "https://demo-fapi.binance.com",
     "demo": "https://demo-fapi.binance.com",
 }
+SPOT = f"{NAME}_SPOT"
+SPOT_HOSTS = {
+    "live": "https://api.binance.com",
+    "testnet": "https://testnet.binance.vision",
+    "demo": "https://demo-api.binance.com",
+}
 #: Tells what a key may do. The spot hosts of testnet and demo have no such call.
-WALLET = "https://api.binance.com"
+WALLET = SPOT_HOSTS["live"]
 
 CAPABILITIES = Capabilities(
     # A stop is an order of its own; whether it is taken before there is a position, nobody promises.
@@ -77,10 +84,23 @@ def connect(credentials: Credentials, *, network: str, hosts: Hosts, urls: Mappi
     if url is None:
         raise Denied(f"{NAME} has no network {network!r}: set NETWORK to one of {', '.join(HOSTS)}")
     # Whoever gives the futures another host does not mean the venue's own for the rest.
-    wallet = urls.get(f"{NAME}_SPOT") or (WALLET if network == "live" and url == HOSTS["live"] else None)
+    wallet = urls.get(SPOT) or (WALLET if network == "live" and url == HOSTS["live"] else None)
     return Binance(
-        credentials, hosts.host(url, _fapi.ADDRESS), hosts.host(wallet, _fapi.ADDRESS) if wallet else None
+        credentials, hosts.host(url, _fapi.ADDRESS), hosts.host(wallet, _api3.ADDRESS) if wallet else None
     )
+
+
+def connect_spot(
+    credentials: Credentials, *, network: str, hosts: Hosts, urls: Mapping[str, str]
+) -> Exchange:
+    """The account's spot wallet; nothing is sent yet. Denied for a network that the venue does not have."""
+    url = urls.get(SPOT) or SPOT_HOSTS.get(network)
+    if url is None:
+        raise Denied(f"{NAME} has no network {network!r}: set NETWORK to one of {', '.join(SPOT_HOSTS)}")
+    if SPOT not in urls and NAME in urls:
+        # Whoever gives the futures another host does not mean the venue's own for spot.
+        raise Denied(f"{NAME}_API_URL is set and {SPOT}_API_URL is not: set it, too")
+    return Spot(NAME, credentials, hosts.host(url, _api3.ADDRESS))
 
 
 class Binance:
@@ -121,7 +141,7 @@ class Binance:
         except ValueError as error:
             raise InvalidOrder(NAME, "instruments", str(error)) from None
         if kind is not InstrumentKind.PERPETUAL:
-            text = f"{symbol}: spot is not traded there yet: use the perpetual, {base}{quote}.P"
+            text = f"{symbol} is spot, not of this product: use the perpetual, {base}{quote}.P"
             raise InvalidOrder(NAME, "instruments", text)
         listing = self._known[symbol] = self._catalogue.listing(symbol)
         return listing
@@ -253,7 +273,7 @@ class Binance:
             raise ValueError("a stop cannot be attached there")
         on = f"POST {_fapi.path_of(order.type)}"
         params = _fapi.spelt(order, self._last(order.symbol))
-        request = self._dialect.tell(on, *params, urgent=order.reduce_only, is_order=True)
+        request = self._dialect.tell(on, *params, urgent=order.reduce_only, orders=1)
         try:
             body = self._wire.write(request, signed_at=signed_at)
         except (InsufficientFunds, InvalidOrder):

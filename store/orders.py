@@ -54,14 +54,14 @@ class LaneState:
 def of_intent(tx: Connection, intent_id: str) -> list[Order]:
     """Every child order of an intent, in the order of their making."""
     rows = tx.execute(select(orders).where(orders.c.intent_id == intent_id).order_by(orders.c.seq))
-    return [_order(row) for row in rows]
+    return [order_of(row) for row in rows]
 
 
 def lane_state(tx: Connection, lane: Lane) -> LaneState:
     """The lane as the journal has it."""
-    row = tx.execute(select(positions).where(_at(positions, lane))).one()
+    row = tx.execute(select(positions).where(at(positions, lane))).one()
     unsettled = tx.execute(
-        select(orders).where(_at(orders, lane), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
+        select(orders).where(at(orders, lane), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
     )
     last = tx.execute(
         select(func.max(fills.c.at)).where(
@@ -71,7 +71,7 @@ def lane_state(tx: Connection, lane: Lane) -> LaneState:
     return LaneState(
         ledger=_ledger(row),
         trade=None if row.intent_id is None else _trade(tx, row),
-        unsettled=tuple(_order(order) for order in unsettled),
+        unsettled=tuple(order_of(order) for order in unsettled),
         naked_since=row.naked_since,
         drift_since=row.drift_since,
         last_fill_at=last,
@@ -106,7 +106,7 @@ def follow(
     add(tx, held, planned, now=now)
     tx.execute(
         update(positions)
-        .where(_at(positions, held.lane))
+        .where(at(positions, held.lane))
         .values(
             intent_id=intent.id,
             reference_price=reference_price,
@@ -208,7 +208,7 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
 def hold_order(tx: Connection, held: Claim, client_order_id: str) -> Order:
     """The order as stored, its lane locked."""
     hold(tx, held)
-    return _order(tx.execute(select(orders).where(orders.c.client_order_id == client_order_id)).one())
+    return order_of(tx.execute(select(orders).where(orders.c.client_order_id == client_order_id)).one())
 
 
 def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetime) -> list[Fill]:
@@ -216,7 +216,7 @@ def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetim
     row = hold(tx, held)
     ledger, added = _ledger(row), []
     for fill in news:
-        known = exists().where(_at(fills, held.lane), fills.c.trade_id == fill.trade_id)
+        known = exists().where(at(fills, held.lane), fills.c.trade_id == fill.trade_id)
         if tx.execute(select(known)).scalar_one():
             continue
         ledger, realised = pnl.apply(ledger=ledger, fill=fill)
@@ -237,8 +237,8 @@ def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetim
 def numbered(tx: Connection, lane: Lane, numbers: Iterable[str]) -> list[Order]:
     """The lane's orders that bear these venue_order_ids, ended ones too."""
     wanted = orders.c.venue_order_id.in_(sorted(set(numbers)))
-    rows = tx.execute(select(orders).where(_at(orders, lane), wanted).order_by(orders.c.seq))
-    return [_order(row) for row in rows]
+    rows = tx.execute(select(orders).where(at(orders, lane), wanted).order_by(orders.c.seq))
+    return [order_of(row) for row in rows]
 
 
 def price(tx: Connection, held: Claim, made: Iterable[Order], *, now: datetime) -> None:
@@ -249,7 +249,7 @@ def price(tx: Connection, held: Claim, made: Iterable[Order], *, now: datetime) 
         order = hold_order(tx, held, name)
         if not order.filled_quantity or order.average_price is not None:
             continue
-        own = select(fills).where(_at(fills, held.lane), fills.c.client_order_id == name)
+        own = select(fills).where(at(fills, held.lane), fills.c.client_order_id == name)
         ledger = pnl.FLAT
         for row in tx.execute(own):
             ledger, _ = pnl.add_fill(
@@ -277,7 +277,7 @@ def move_stop(tx: Connection, held: Claim, *, stop_price: Decimal, now: datetime
     """Says where the stop of the lane's trade belongs from now on."""
     hold(tx, held)
     tx.execute(
-        update(positions).where(_at(positions, held.lane)).values(stop_price=stop_price, updated_at=now)
+        update(positions).where(at(positions, held.lane)).values(stop_price=stop_price, updated_at=now)
     )
 
 
@@ -294,7 +294,7 @@ def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> Non
                 settle(tx, held, denied, now=now)
     tx.execute(
         update(positions)
-        .where(_at(positions, held.lane))
+        .where(at(positions, held.lane))
         .values(intent_id=None, stop_price=None, naked_since=None, updated_at=now)
     )
 
@@ -302,18 +302,18 @@ def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> Non
 def set_naked(tx: Connection, held: Claim, *, since: datetime | None) -> None:
     """Remembers since when an open position has had no proved stop."""
     hold(tx, held)
-    tx.execute(update(positions).where(_at(positions, held.lane)).values(naked_since=since))
+    tx.execute(update(positions).where(at(positions, held.lane)).values(naked_since=since))
 
 
 def set_drift(tx: Connection, held: Claim, *, since: datetime | None) -> None:
     """Remembers since when the venue's position has been another than our fills make it."""
     hold(tx, held)
-    tx.execute(update(positions).where(_at(positions, held.lane)).values(drift_since=since))
+    tx.execute(update(positions).where(at(positions, held.lane)).values(drift_since=since))
 
 
 def last_entry(tx: Connection, lane: Lane, *, but: str) -> tuple[datetime | None, datetime | None]:
     """Of the lane's last traded entry, other than `but`: its alert's time, and when it was traded."""
-    row = tx.execute(select(positions).where(_at(positions, lane))).one()
+    row = tx.execute(select(positions).where(at(positions, lane))).one()
     if row.intent_id == but:
         return None, None
     return row.last_entry_effective_at, row.last_entry_at
@@ -341,7 +341,7 @@ def made_since(tx: Connection, *, venue: str, account: str, since: datetime, but
 
 def fills_of(tx: Connection, lane: Lane) -> list[Fill]:
     """Every fill of a lane, oldest first."""
-    rows = tx.execute(select(fills).where(_at(fills, lane)).order_by(fills.c.seq))
+    rows = tx.execute(select(fills).where(at(fills, lane)).order_by(fills.c.seq))
     return [
         Fill(**{name: getattr(row, name) for name in _FILL_FIELDS} | {"side": Side(row.side)}) for row in rows
     ]
@@ -411,7 +411,7 @@ _ENUMS: dict[str, Any] = {
 }
 
 
-def _order(row: Row[Any]) -> Order:
+def order_of(row: Row[Any]) -> Order:
     values = {name: getattr(row, name) for name in _FIELDS}
     return Order(**{name: _ENUMS[name](value) if name in _ENUMS else value for name, value in values.items()})
 
@@ -428,7 +428,7 @@ def _ledger(row: Row[Any]) -> pnl.Ledger:
 def _keep(tx: Connection, held: Claim, ledger: pnl.Ledger, now: datetime) -> None:
     tx.execute(
         update(positions)
-        .where(_at(positions, held.lane))
+        .where(at(positions, held.lane))
         .values(
             quantity=ledger.quantity,
             average_price=ledger.average_price,
@@ -446,11 +446,11 @@ def _trade(tx: Connection, row: Row[Any]) -> Trade:
     begun = select(orders.c.seq).where(orders.c.client_order_id == entry.client_order_id).scalar_subquery()
     moved = tx.execute(
         select(orders)
-        .where(_at(orders, Lane(row.venue, row.account, row.symbol)))
+        .where(at(orders, Lane(row.venue, row.account, row.symbol)))
         .where(orders.c.seq > begun, orders.c.role == Role.STOP, orders.c.intent_id != row.intent_id)
         .order_by(orders.c.seq)
     )
-    made += [_order(stop) for stop in moved]
+    made += [order_of(stop) for stop in moved]
     return Trade(
         intent_id=row.intent_id,
         side=entry.side,
@@ -471,5 +471,5 @@ def _stop_of(alert: Alert) -> Decimal:
     return alert.levels.stop
 
 
-def _at(table: Any, lane: Lane) -> Any:
+def at(table: Any, lane: Lane) -> Any:
     return and_(table.c.venue == lane.venue, table.c.account == lane.account, table.c.symbol == lane.symbol)

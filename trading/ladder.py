@@ -51,11 +51,13 @@ from trading.rounding import (
 # The shortest limit among the venues.
 ID_LENGTH = 36
 
-_LEG = re.compile(r"e|sl|x|tp([1-9][0-9]*)?")
+_LEG = re.compile(r"e|sl([0-9]+)?|x|tp([1-9][0-9]*)?")
 
 
 def client_order_id(*, intent_id: str, leg: str, attempt: int) -> str:
     """Our id of one order: the leg is e, sl, tp1 … tpN, tp (final) or x (close); attempts count from 1.
+
+    A stop that shares its part of the position with a target is sl1 … slN, or sl0 beside the final one.
 
     Raises ValueError for another leg, an attempt below 1, or an id that a venue would refuse.
 

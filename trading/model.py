@@ -224,6 +224,7 @@ class Alert:
 class Instrument:
     """What is traded, with the venue's rules. Quantities are in base units.
 
+    `max_stops` is how many stops of one account may rest at once, None where the venue names no number.
     `note` says where the rules come from when that is worth telling.
     """
 
@@ -237,6 +238,7 @@ class Instrument:
     min_notional: Decimal = ZERO
     max_quantity: Decimal | None = None
     contract_size: Decimal = Decimal(1)
+    max_stops: int | None = None
     note: str = ""
 
 

@@ -16,13 +16,16 @@ from trading.model import (
     Alert,
     AlertKind,
     ApprovalMode,
+    InstrumentKind,
     IntentStatus,
     Limits,
     OrderType,
     Route,
+    Side,
     plain,
 )
 from trading.rounding import MONEY, need_decimals, need_positive
+from trading.symbols import split
 
 #: Why an approved entry is not sent that has no `price_then`.
 PRICE_UNTOLD = "nobody could tell the price when it was asked, so how far it has moved since is not known"
@@ -102,6 +105,7 @@ def decide(
     """
     refusal = (
         _told(alert)
+        or _short_of_coins(alert)
         or _unset(alert=alert, rules=rules)
         or _elsewhere(alert=alert, rules=rules, live=live, venue_known=venue_known, has_keys=has_keys)
         or _halt(alert=alert, halted=halted)
@@ -139,6 +143,7 @@ def recheck(
     )
     refusal = (
         _told(alert)
+        or _short_of_coins(alert)
         or _unset(alert=alert, rules=rules)
         or _elsewhere(alert=alert, rules=rules, live=live, venue_known=venue_known, has_keys=has_keys)
         or _halt(alert=alert, halted=halted)
@@ -197,6 +202,16 @@ def _told(alert: Alert) -> Decision | None:
         return None
     reason = f"{alert.message} is told, not traded: the targets rest on the venue already"
     return Decision(status=IntentStatus.IGNORED, reason=reason)
+
+
+def _short_of_coins(alert: Alert) -> Decision | None:
+    """Spot sells what it holds and nothing else."""
+    if alert.kind is not AlertKind.ENTRY or alert.side is not Side.SELL:
+        return None
+    base, quote, kind = split(alert.symbol)
+    if kind is not InstrumentKind.SPOT:
+        return None
+    return _denied(f"{alert.symbol} is spot, which cannot go short: use a perpetual, as {base}{quote}.P")
 
 
 def _unset(*, alert: Alert, rules: AccountRules | None) -> Decision | None:

@@ -45,9 +45,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """An order that is missing."""
+    """An order that is missing, with the stop that goes with it where the venue pairs them."""
 
     order: Order
+    stop: Order | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +64,17 @@ class Close:
 
     order: Order
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """Orders that lock what better ones need: they go, and `new` leave at once if they proved unfilled.
+
+    Without `old`, only that `new` leave straight after each other.
+    """
+
+    old: tuple[Order, ...]
+    new: tuple[Send, ...]
 
 
 Action = Send | Cancel | Close
@@ -101,8 +113,8 @@ def protect(
     ('a-sl', Decimal('2'), Decimal('90'))
     """
     actions: list[Action]
-    if trade is None or not _is_of(position, trade):
-        actions = list(_swept(position, trade, unsettled, halted))
+    if trade is None or not is_of(position, trade):
+        actions = list(swept(position, trade, unsettled, halted))
     else:
         actions = _held(position, trade, unsettled, price, instrument, keep, halted)
     if leaving:
@@ -177,7 +189,7 @@ def behind(*, direction: Direction, level: Decimal, price: Decimal) -> bool:
     return price <= level if direction is Direction.LONG else price >= level
 
 
-def _swept(
+def swept(
     position: Position, trade: Trade | None, unsettled: Sequence[Order], halted: bool
 ) -> Iterator[Cancel]:
     """Nothing open is ours: all of it goes, but for an entry that waits and the stop that waits with it."""
@@ -185,7 +197,7 @@ def _swept(
     # Until its end is proved an entry may fill, even one that is being taken back.
     if trade is not None and _to_come(trade.entry) > 0:
         kept = {order.client_order_id for order in unsettled if order.role is Role.STOP}
-        if position.is_flat and not halted and not _is_over(trade):
+        if position.is_flat and not halted and not is_over(trade):
             kept.add(trade.entry.client_order_id)
     for order in unsettled:
         if order.status.is_open and order.client_order_id not in kept:
@@ -209,7 +221,7 @@ def _held(
     stop = _stop(position, trade, unsettled, price, keep)
     if isinstance(stop, Close):
         return [stop, *room]
-    taken_back = [c for c in room if c.order.role is Role.ENTRY and (halted or _is_over(trade))]
+    taken_back = [c for c in room if c.order.role is Role.ENTRY and (halted or is_over(trade))]
     if stop is not None:
         return [stop, *taken_back]
     resting = [order for order in unsettled if order.role is Role.TARGET]
@@ -218,7 +230,7 @@ def _held(
     return [*actions, *_surplus(position, trade, unsettled), *taken_back]
 
 
-def _is_of(position: Position, trade: Trade) -> bool:
+def is_of(position: Position, trade: Trade) -> bool:
     return not position.is_flat and (position.quantity > 0) == (trade.side is Side.BUY)
 
 
@@ -234,7 +246,7 @@ def _reach(position: Position, trade: Trade) -> Decimal:
     return max(abs(position.quantity), grown)
 
 
-def _is_over(trade: Trade) -> bool:
+def is_over(trade: Trade) -> bool:
     """A stop or a close took from it: what is left of the entry would open it anew."""
     # A close that stands before the entry made room for it.
     later = dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
@@ -267,7 +279,7 @@ def _stop(
     close = closing(position=position, intent_id=trade.intent_id, attempt=closes + 1)
     if price is not None and behind(direction=position.direction, level=trade.stop_price, price=price):
         return Close(order=close, reason=f"the price {price:f} is through the stop {trade.stop_price:f}")
-    if _refused(made) >= ATTEMPTS:
+    if refused(made) >= ATTEMPTS:
         return Close(order=close, reason=f"the venue refused the stop {ATTEMPTS} times")
     quantity = _reach(position, trade)
     for planned in made:
@@ -319,7 +331,7 @@ def _rung(wanted: Order, made: Sequence[Order], resting: Sequence[Order]) -> Ite
         surplus = [order for order in mine if order not in right[:1]]
         yield from (Cancel(order=order) for order in surplus)
         return
-    if mine or wanted.quantity <= 0 or _refused(made) >= ATTEMPTS:
+    if mine or wanted.quantity <= 0 or refused(made) >= ATTEMPTS:
         return
     planned = next((order for order in made if order.status is OrderStatus.INITIALIZED), None)
     if planned is not None:
@@ -343,7 +355,7 @@ def _surplus(position: Position, trade: Trade, unsettled: Sequence[Order]) -> It
             yield Cancel(order=order)
 
 
-def _refused(made: Sequence[Order]) -> int:
+def refused(made: Sequence[Order]) -> int:
     """How many refusals in a row stand at the end."""
     count = 0
     for order in reversed(made):

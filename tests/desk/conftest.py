@@ -16,7 +16,7 @@ from desk import control, report
 from desk.intake import Answer, Intake
 from desk.runner import Runner
 from desk.settings import Settings, load
-from desk.venues import Venues
+from desk.venues import Venues, key_of
 from exchanges import Exchange, available
 from store import Store, journal, open_store
 from trading.errors import Ambiguous, Rejected, StaleRequest, Unreachable
@@ -85,7 +85,7 @@ class FlakyVenues(Venues):
     def exchange(self, lane: Lane) -> Exchange:
         found = super().exchange(lane)
         if not isinstance(found, Flaky):
-            found = self._open[(lane.venue, lane.account)] = Flaky(found)
+            found = self._open[key_of(lane)] = Flaky(found)
         return found
 
 

@@ -32,6 +32,8 @@ from tests.emulator.engine import Account, Record
 from tests.emulator.server import Server
 from trading.model import OrderType, Route, Side
 
+#: Beside what these hold, a spot account has coins of a person's own.
+OWN = Decimal("0.7")
 PASSPHRASE = "correct-horse-battery"
 #: Short, so that a silent venue costs a test little; the desk's own clock does not move meanwhile.
 PATIENCE = Patience(connect=0.5, silence=0.12, total=0.3, long=1.0)
@@ -44,12 +46,16 @@ class Market:
 
     ticker: str
     symbol: str
+    #: Of a spot market: the venue, and what a variable for its address is called.
+    venue: str = ""
+    url: str = ""
 
 
 MARKETS = {
     "BINANCE": Market("BTCUSDT.P", "BTC-USDT-PERP"),
     "BYBIT": Market("BTCUSDT.P", "BTC-USDT-PERP"),
     "FTX": Market("BTCPERP", "BTC-USD-PERP"),
+    "BINANCE_SPOT": Market("BTCUSDT", "BTC-USDT", venue="BINANCE", url="BINANCE_SPOT"),
 }
 
 
@@ -149,7 +155,8 @@ class Life:
         self.name, self.server, self.store, self.clock = name, server, store, clock
         self.engine = server.engine
         self.market = MARKETS[name]
-        key = f"emulator-key-{name.lower()}"
+        self.venue = self.market.venue or name
+        key = f"emulator-key-{self.venue.lower()}"
         found = self.engine.account(key)
         assert found is not None
         self.account: Account = found
@@ -157,10 +164,10 @@ class Life:
             "WEBHOOK_PASSPHRASE": PASSPHRASE,
             "LIVE_TRADING": "1",
             "API_KEY_MAIN": key,
-            "API_SECRET_MAIN": f"emulator-secret-{name.lower()}",
+            "API_SECRET_MAIN": f"emulator-secret-{self.venue.lower()}",
             "RISK_MAIN": "1",
             "LEVERAGE_MAIN": "3",
-            f"{name}_API_URL": server.url,
+            f"{self.market.url or name}_API_URL": server.url,
             **environ,
         }
         self.settings = load(self.environ)
@@ -201,7 +208,7 @@ class Life:
         body = {
             "passphrase": PASSPHRASE,
             "ticker": self.market.ticker,
-            "exchange": self.name,
+            "exchange": self.venue,
             "message": message,
             "id": f"n{self._count}",
             **fields,
@@ -227,6 +234,14 @@ class Life:
 
     def status(self, alert_id: str) -> str:
         return str(self.alert(alert_id)["status"])
+
+    #: What an entry of the scenarios buys.
+    full = Decimal(2)
+
+    @property
+    def tradable(self) -> Decimal:
+        """The position, as far as it can be sold."""
+        return self.position
 
     @property
     def position(self) -> Decimal:
@@ -269,6 +284,47 @@ class Life:
         assert targets <= abs(position), "targets for more than there is"
 
 
+class CoinLife(Life):
+    """The position is what was bought and is held; a person's own coins are not in it."""
+
+    #: Less the fee of one in a thousand, which is taken in the coin.
+    full = Decimal("1.998")
+
+    @property
+    def coins(self) -> Any:
+        return self.account
+
+    @property
+    def own(self) -> Decimal:
+        return Decimal(self.coins.deposits.get("BTC", 0))
+
+    def stops(self) -> list[Any]:
+        return [order for order in self.resting if order.conditional]
+
+    def targets(self) -> list[Any]:
+        """Ours; a person's own orders have no id."""
+        return [o for o in self.resting if not o.conditional and o.side is Side.SELL and o.client_id]
+
+    @property
+    def tradable(self) -> Decimal:
+        """The position in whole lots; none where it is worth less than the venue takes."""
+        instrument = self.engine.listing(self.market.symbol).instrument
+        whole = self.position // instrument.lot_size * instrument.lot_size
+        return whole if whole * 41500 >= instrument.min_notional else Decimal(0)
+
+    def check(self) -> None:
+        """Stops cover exactly what is held, targets lie within, nothing rests on nothing, own coins stand."""
+        assert self.position >= 0, "a person's own coins were sold"
+        if not self.tradable:
+            assert self.resting == [], f"orders rest on no position: {self.resting}"
+            return
+        sales = [order for order in self.stops() if order.side is Side.SELL]
+        assert sum(order.remaining for order in sales) == self.tradable, self.stops()
+        assert sum(t.remaining for t in self.targets()) <= self.tradable
+        alone = [t for t in self.targets() if t.list_id is None]
+        assert alone == [], "a target rests without a stop"
+
+
 @pytest.fixture
 def lives(
     sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, clock: Any
@@ -283,9 +339,14 @@ def lives(
             assert not server.failures, server.failures
         opened.clear()
 
-    def make(name: str, **environ: str) -> Life:
+    def make(name: str, *, account: dict[str, Any] | None = None, **environ: str) -> Life:
+        """`account` is what a spot account has besides OWN."""
         close()
-        engine, dialect = importlib.import_module(f"tests.emulator.{name.lower()}").build(clock)
+        module = importlib.import_module(f"tests.emulator.{name.lower()}")
+        kind, more = Life, {}
+        if MARKETS[name].venue:
+            kind, more = CoinLife, {"own": {"BTC": OWN, "BNB": Decimal(5)}} | (account or {})
+        engine, dialect = module.build(clock, **more)
         engine.move(MARKETS[name].symbol, Decimal(42000))
         server = Server(dialect, engine)
         server.__enter__()
@@ -293,7 +354,7 @@ def lives(
         shutil.copyfile(sqlite_template, path)
         store = open_store(f"sqlite:///{path}")
         opened.append((store, server))
-        return Life(name, server, store, clock, **environ)
+        return kind(name, server, store, clock, **environ)
 
     yield make
     close()

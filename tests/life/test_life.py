@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.life.conftest import Chain
-from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
+from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from trading.model import OrderType, Side
 
 Lives = Callable[..., Any]
@@ -212,7 +212,7 @@ def test_a_new_entry_reverses_what_is_open(lives: Lives, venue: str) -> None:
     life.check()
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
 def test_an_entry_costs_one_round_trip_and_two_with_nothing_known(
     lives: Lives, venue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

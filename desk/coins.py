@@ -1,0 +1,132 @@
+"""What of an account's coins is ours, where a venue knows balances and no positions.
+
+Our own executions say it, the balance bounds it. It must never count what a person bought, and never forget
+coins of ours because a list lags behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal, localcontext
+
+from desk.view import DRIFT_LIMIT, OVERLAP, View, tell_fill
+from desk.work import Work
+from store import Transaction, journal, orders, outbox, ownership
+from store.orders import LaneState
+from trading import holding
+from trading.errors import VenueError
+from trading.model import ZERO, Order, Position, Side, plain
+from trading.rounding import MONEY
+
+log = logging.getLogger(__name__)
+
+_Untold = Sequence[tuple[Order, Decimal]]
+
+
+def agree(work: Work, view: View) -> View:
+    """The view with the position that is ours in place of all that the account holds.
+
+    While executions are still missing, or the account holds less than they make, it is said to drift. What
+    is missing for DRIFT_LIMIT is gone by a person's hand; they are told.
+    """
+    untold = _told(work)
+    with work.store.read() as tx:
+        state = orders.lane_state(tx, work.lane)
+    held = view.position.quantity
+    by_fills = _by_fills(state, untold, work.capabilities.taker_fee)
+    if untold != [] or by_fills > held:
+        # The executions may be newer than the balance that was read before them.
+        held = work.exchange.position(work.lane.symbol).quantity
+    quantity = _ours(work, state, by_fills, held)
+    position = Position(
+        symbol=work.lane.symbol,
+        quantity=quantity,
+        average_price=state.ledger.average_price if quantity else None,
+    )
+    view = replace(view, state=state, position=position, drifting=bool(untold))
+    if quantity == _ours(work, state, by_fills, by_fills):
+        if state.drift_since is not None:
+            with work.store.write() as tx:
+                orders.set_drift(tx, work.claim, since=None)
+        return view
+    return _fewer(work, view, by_fills)
+
+
+def leave_dust(work: Work, tx: Transaction, state: LaneState) -> None:
+    """The trade is over: what is left of it is too little to be sold, stays with the account, and is told."""
+    quantity, trade = state.ledger.quantity, state.trade
+    if not work.capabilities.coins or not quantity:
+        return
+    now, instrument = work.clock(), work.exchange.instrument(work.lane.symbol)
+    orders.correct(tx, work.claim, quantity=ZERO, average_price=None, now=now)
+    text = (
+        f"{plain(quantity)} {instrument.base} is left: too little to be sold or to have a stop, it is yours"
+    )
+    if trade is not None:
+        journal.tell(tx, trade.intent_id, "dust", text, now)
+    if quantity >= instrument.lot_size:
+        alert_id = trade.intent_id if trade else None
+        outbox.notify(tx, kind="dust", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
+
+
+def _told(work: Work) -> _Untold:
+    """Asks for executions that are missing and writes them down; what is missing after that."""
+    with work.store.read() as tx:
+        untold = ownership.untold(tx, work.lane)
+    signed = [order.signed_at for order, _ in untold if order.signed_at]
+    if not signed:
+        return untold
+    try:
+        listed = work.exchange.fills(work.lane.symbol, since=min(signed) - OVERLAP)
+    except VenueError as error:
+        # The stop does not wait for the bookkeeping: the next look asks again.
+        log.warning("%s: no fills: %s", work.lane, error)
+        return untold
+    with work.store.write() as tx:
+        now = work.clock()
+        fills = ownership.own(tx, work.lane, listed)
+        for fill in orders.add_fills(tx, work.claim, fills, now=now):
+            tell_fill(tx, fill, now)
+        orders.price(tx, work.claim, [order for order, _ in untold], now=now)
+        return ownership.untold(tx, work.lane)
+
+
+def _by_fills(state: LaneState, untold: _Untold, fee: Decimal) -> Decimal:
+    """What our executions make, those that are known to be missing estimated: a fee may be in the coin."""
+    quantity = state.ledger.quantity
+    with localcontext(MONEY):
+        for order, missing in untold:
+            quantity += missing * (1 - fee) if order.side is Side.BUY else -missing
+    return quantity
+
+
+def _ours(work: Work, state: LaneState, by_fills: Decimal, held: Decimal) -> Decimal:
+    trade = state.trade
+    price = trade.stop_price if trade is not None else state.ledger.average_price
+    if price is None:
+        return ZERO
+    instrument = work.exchange.instrument(work.lane.symbol)
+    return holding.ours(by_fills=by_fills, held=held, price=price, instrument=instrument)
+
+
+def _fewer(work: Work, view: View, by_fills: Decimal) -> View:
+    """The account holds less than our executions make: a list lags, or somebody took it."""
+    now, since = work.clock(), view.state.drift_since
+    if since is None:
+        with work.store.write() as tx:
+            orders.set_drift(tx, work.claim, since=now)
+    if since is None or now - since < DRIFT_LIMIT or view.drifting:
+        return replace(view, drifting=True)
+    trade, position = view.state.trade, view.position
+    text = f"the account holds {plain(position.quantity)} of the {plain(by_fills)} that our fills make"
+    with work.store.write() as tx:
+        orders.set_drift(tx, work.claim, since=None)
+        average = view.state.ledger.average_price
+        orders.correct(tx, work.claim, quantity=position.quantity, average_price=average, now=now)
+        alert_id = trade.intent_id if trade else None
+        outbox.notify(tx, kind="drift", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
+    log.warning("%s: %s", work.lane, text)
+    with work.store.read() as tx:
+        return replace(view, state=orders.lane_state(tx, work.lane))

@@ -1,0 +1,54 @@
+"""Which executions are ours, where a venue lists those of a person beside them.
+
+Reads alone. It must never name an execution as ours that no order of ours made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from decimal import Decimal
+
+from sqlalchemy import select
+from sqlalchemy.engine import Connection
+
+from store.orders import at, numbered, order_of
+from store.tables import fills, orders
+from trading.model import ZERO, Fill, Lane, Order, OrderStatus
+
+#: Older orders of a lane are told to the end.
+_NEWEST = 64
+
+
+def untold(tx: Connection, lane: Lane) -> list[tuple[Order, Decimal]]:
+    """The lane's orders that filled more than their executions add up to, and how much is missing."""
+    rows = tx.execute(
+        select(orders)
+        .where(at(orders, lane), orders.c.status != OrderStatus.INITIALIZED)
+        .order_by(orders.c.seq.desc())
+        .limit(_NEWEST)
+    )
+    newest = [order_of(row) for row in rows]
+    filled = [order for order in newest if order.filled_quantity]
+    told: dict[str, Decimal] = {}
+    names = [order.client_order_id for order in filled]
+    for row in tx.execute(
+        select(fills.c.client_order_id, fills.c.quantity).where(
+            at(fills, lane), fills.c.client_order_id.in_(names)
+        )
+    ):
+        told[row.client_order_id] = told.get(row.client_order_id, ZERO) + row.quantity
+    missing = [(order, order.filled_quantity - told.get(order.client_order_id, ZERO)) for order in filled]
+    return [(order, quantity) for order, quantity in missing if quantity > 0]
+
+
+def own(tx: Connection, lane: Lane, executions: Iterable[Fill]) -> list[Fill]:
+    """Those that orders of this lane made, with our id of the order."""
+    listed = list(executions)
+    mine = numbered(tx, lane, (fill.venue_order_id for fill in listed))
+    names = {order.venue_order_id: order.client_order_id for order in mine}
+    return [
+        replace(fill, client_order_id=names[fill.venue_order_id])
+        for fill in listed
+        if fill.venue_order_id in names
+    ]
