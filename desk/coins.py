@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal, localcontext
 
 from desk.view import DRIFT_LIMIT, OVERLAP, View, tell_fill
@@ -16,11 +17,16 @@ from desk.work import Work
 from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
 from trading import holding
-from trading.errors import VenueError
-from trading.model import ZERO, Order, Position, Side, plain
+from trading.errors import OrderNotFound, VenueError
+from trading.model import ZERO, Order, OrderStatus, Position, Role, Side, Trade, plain
+from trading.protect import closing
+from trading.reconcile import reconcile
 from trading.rounding import MONEY
 
 log = logging.getLogger(__name__)
+
+#: Longer than this no database is down without a person's doing.
+_UNWRITTEN = timedelta(days=1)
 
 _Untold = Sequence[tuple[Order, Decimal]]
 
@@ -51,6 +57,8 @@ def agree(work: Work, view: View) -> View:
             with work.store.write() as tx:
                 orders.set_drift(tx, work.claim, since=None)
         return view
+    if _found(work, state.trade):
+        return agree(work, view)
     return _fewer(work, view, by_fills)
 
 
@@ -75,11 +83,12 @@ def _told(work: Work) -> _Untold:
     """Asks for executions that are missing and writes them down; what is missing after that."""
     with work.store.read() as tx:
         untold = ownership.untold(tx, work.lane)
-    signed = [order.signed_at for order, _ in untold if order.signed_at]
-    if not signed:
+    if not untold:
         return untold
+    # What left unwritten has no time, and followed one that has.
+    since = min(order.signed_at or work.clock() - _UNWRITTEN for order, _ in untold)
     try:
-        listed = work.exchange.fills(work.lane.symbol, since=min(signed) - OVERLAP)
+        listed = work.exchange.fills(work.lane.symbol, since=since - OVERLAP)
     except VenueError as error:
         # The stop does not wait for the bookkeeping: the next look asks again.
         log.warning("%s: no fills: %s", work.lane, error)
@@ -91,6 +100,34 @@ def _told(work: Work) -> _Untold:
             tell_fill(tx, fill, now)
         orders.price(tx, work.claim, [order for order, _ in untold], now=now)
         return ownership.untold(tx, work.lane)
+
+
+def _found(work: Work, trade: Trade | None) -> bool:
+    """Whether orders of the trade that left while the journal could not be written explain what is missing.
+
+    They bear the ids of planned stops, or of the next close (see `heels`); what is found is written down.
+    """
+    if trade is None:
+        return False
+    planned = [o for o in trade.orders if o.role is Role.STOP and o.status is OrderStatus.INITIALIZED]
+    closes = sum(order.role is Role.CLOSE for order in trade.orders)
+    bought = Position(symbol=trade.entry.symbol, quantity=trade.entry.filled_quantity)
+    close = closing(position=bought, intent_id=trade.intent_id, attempt=closes + 1)
+    found = False
+    for order in (*planned, close):
+        try:
+            report = work.exchange.order(order)
+        except OrderNotFound:
+            continue
+        left = replace(order, status=OrderStatus.SUBMITTED, quantity=report.quantity)
+        with work.store.write() as tx:
+            now = work.clock()
+            if order is close:
+                orders.add(tx, work.claim, [replace(close, quantity=report.quantity)], now=now)
+            for news in reconcile(orders=[left], reports=[report]):
+                orders.settle(tx, work.claim, news, now=now)
+                found = True
+    return found
 
 
 def _by_fills(state: LaneState, untold: _Untold, fee: Decimal) -> Decimal:

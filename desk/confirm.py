@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from desk import coins, fence, heels
 from desk.stages import mark
-from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, WATCH, View, tell_fill
+from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
 from store import journal, orders, outbox, switches
@@ -361,7 +361,8 @@ def _rest(work: Work, view: View) -> View | Later:
     """Nothing is left to do: what that means for the trade and for the next look."""
     trade, position = view.state.trade, view.position
     if view.drifting:
-        return Later(work.clock() + WATCH)
+        # A balance that lags keeps coins from their stop: it is asked for again soon.
+        return Later(work.clock() + (SOON if work.capabilities.coins else WATCH))
     doubt = view.doubt(*Role)
     if doubt is not None:
         settled_at = work.ours(doubt)

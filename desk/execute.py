@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from decimal import Decimal
 
 from desk import coins, fence, heels
@@ -19,7 +18,7 @@ from desk.decide import recheck
 from desk.draft import draft
 from desk.stages import mark
 from desk.turn import turn
-from desk.view import WATCH, View
+from desk.view import SOON, WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
 from store import journal, orders
@@ -45,8 +44,6 @@ log = logging.getLogger(__name__)
 
 #: Looks at the lane within one run; what takes longer is taken up by the next run.
 _ROUNDS = 20
-#: An answer that is about to come.
-_SOON = timedelta(milliseconds=250)
 #: Refused closes after which a person must act.
 CLOSE_ATTEMPTS = 5
 
@@ -97,7 +94,7 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
         if doubt is not None:
             return Later(work.ours(doubt))
         if in_coins and view.drifting:
-            return Later(work.clock() + _SOON)
+            return Later(work.clock() + SOON)
         if in_coins and intent.kind is AlertKind.ENTRY:
             view = replace(view, resting=_of_ours(view))
         if in_coins and view.resting:
@@ -157,7 +154,7 @@ def _close(work: Work, intent: Intent, view: View) -> Later | Ended | None:
         closes = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.CLOSE]
         # What one of them filled may not stand in our fills yet: it is not closed twice.
         if view.drifting and any(o.filled_quantity for o in closes):
-            return Later(work.clock() + _SOON)
+            return Later(work.clock() + SOON)
         refused = sum(o.status is OrderStatus.REJECTED for o in closes)
         if refused >= CLOSE_ATTEMPTS and intent.kind is AlertKind.ENTRY:
             return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
@@ -188,7 +185,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
         return early or _send_entry(work, _planned(work, intent))
     with turn(work) as is_mine:
         if not is_mine:
-            return Later(work.clock() + _SOON)
+            return Later(work.clock() + SOON)
         # Others of the account may have entered since.
         return _unwanted(work, intent) or _size_and_send(work, intent)
 
@@ -264,7 +261,7 @@ def _finish_entry(work: Work, intent: Intent) -> Later | Ended:
         return Later(work.clock() + WATCH)
     if order.status.is_open and order.type is OrderType.MARKET:
         # Taken and not matched yet: some venues answer before they trade.
-        return Later(work.clock() + _SOON)
+        return Later(work.clock() + SOON)
     if order.status.is_open:
         return Ended(IntentEvent.FINISH, "the entry rests; what is missing yet follows its fills")
     refused = sum(o.role is Role.TARGET and o.status is OrderStatus.REJECTED for o in made)

@@ -49,13 +49,14 @@ def follow(work: Work, entry: Order, stop: Order) -> None:
         quantity = entry.filled_quantity if entry.status.is_final else entry.quantity
     if not quantity:
         return
+    there = min(quantity, entry.filled_quantity)
     stop = replace(stop, quantity=quantity)
     try:
         with work.store.write() as tx:
             orders.resize(tx, work.claim, stop, now=work.clock())
         fence.send(work, stop)
     except StoreUnavailable:
-        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
+        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * there)
         _send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
         raise
 

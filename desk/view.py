@@ -18,6 +18,8 @@ NAKED_LIMIT = timedelta(seconds=5)
 DRIFT_LIMIT = timedelta(seconds=5)
 #: How often an open position or a resting order is looked at.
 WATCH = timedelta(seconds=2)
+#: An answer that is about to come.
+SOON = timedelta(milliseconds=250)
 #: Fills are asked for from a little before the last known one: clocks and lists are not exact.
 OVERLAP = timedelta(seconds=10)
 

@@ -235,8 +235,9 @@ class Life:
     def status(self, alert_id: str) -> str:
         return str(self.alert(alert_id)["status"])
 
-    #: What an entry of the scenarios buys.
+    #: What an entry of the scenarios buys, and one of theirs at a limit of 41900 asks for.
     full = Decimal(2)
+    limit_quantity = Decimal("2.5")
 
     @property
     def tradable(self) -> Decimal:
@@ -289,6 +290,13 @@ class CoinLife(Life):
 
     #: Less the fee of one in a thousand, which is taken in the coin.
     full = Decimal("1.998")
+    #: 97 % of the money.
+    limit_quantity = Decimal("2.31503")
+
+    def covered(self) -> bool:
+        """Whether what is open has its stops at this moment."""
+        sales = sum((o.remaining for o in self.stops() if o.side is Side.SELL), Decimal(0))
+        return not self.tradable or sales >= self.tradable
 
     @property
     def coins(self) -> Any:

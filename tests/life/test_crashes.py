@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from desk import control
 from store._engine import WRITES
-from tests.life.scenarios import LADDER, LONG, SCENARIOS, SHORT, VENUES, Scenario
+from tests.life.scenarios import LADDER, LONG, SCENARIOS, SHORT, SPOTS, VENUES, Scenario
 from trading.errors import StoreUnavailable
 
 Lives = Callable[..., Any]
@@ -37,6 +37,12 @@ def reverse(life: Any) -> tuple[str, list[str]]:
     return life.store_only("entry", **LONG, **LADDER, size="2"), [first]
 
 
+def parts_moved(life: Any) -> tuple[str, list[str]]:
+    first = life.send("entry", **LONG, **LADDER)
+    life.price("42300")
+    return life.store_only("breakeven", **{"long Breakeven": "42010"}), [first]
+
+
 def approval(life: Any) -> tuple[str, list[str]]:
     """The person has said yes; what follows is the server's."""
     asked = life.send("entry", **LONG, **LADDER)
@@ -51,6 +57,11 @@ PLAYS: dict[str, Scenario] = {
     "reverse": reverse,
     "approval": approval,
 }
+#: Spot cannot reverse; a breakeven there moves part by part.
+COIN_PLAYS = {name: play for name, play in PLAYS.items() if name != "reverse"} | {"parts": parts_moved}
+CASES = [*((venue, play) for venue in VENUES for play in PLAYS)]
+CASES += [(venue, play) for venue in SPOTS for play in COIN_PLAYS]
+ALL = PLAYS | COIN_PLAYS
 
 
 class Killed(BaseException):
@@ -146,7 +157,7 @@ def born(lives: Lives, venue: str, play: str) -> Any:
 
 def die_at(life: Any, play: str, at: int) -> str | None:
     """Where the process died; None if the play has fewer points than that. Then what must hold is checked."""
-    alert_id, before = PLAYS[play](life)
+    alert_id, before = ALL[play](life)
     with mortal(life, at) as watched:
         try:
             life.settle()
@@ -162,7 +173,7 @@ def die_at(life: Any, play: str, at: int) -> str | None:
 
 def fall_sick_at(life: Any, play: str, at: int, *, took: bool, down_s: float) -> str | None:
     """As `die_at`, for a database that fails while the process goes on."""
-    alert_id, before = PLAYS[play](life)
+    alert_id, before = ALL[play](life)
     where = f"{life.name} {play}: the database fell at write {at}, {'after' if took else 'before'} it took"
     bare = 0.0
     with Sick(life, at, took=took, down_s=down_s) as sick:
@@ -193,27 +204,27 @@ def must_hold(life: Any, play: str, alert_id: str, before: list[str], where: str
     assert all(life.entered(each) == 2 for each in before), told
     if play in ("entry", "reverse", "approval"):
         assert life.entered(alert_id) == 2, told
-        assert life.position == 2, told
+        assert life.position == life.full, told
         assert {stop.trigger for stop in life.stops()} == {41500}, told
         assert len(life.targets()) == 3, told
     elif play == "limit entry":
         (rests,) = life.resting
-        assert (rests.quantity, rests.price) == (Decimal("2.5"), 41900), told
+        assert (rests.quantity, rests.price) == (life.limit_quantity, 41900), told
     elif play == "exit":
-        assert life.position == 0, told
+        assert life.tradable == 0, told
     else:
-        assert life.position == 2, told
+        assert life.position == life.full, told
         assert {stop.trigger for stop in life.stops()} == {42010}, told
 
 
 def points_of(life: Any, play: str) -> list[str]:
-    PLAYS[play](life)
+    ALL[play](life)
     with mortal(life) as watched:
         life.settle()
     return watched.points
 
 
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
 def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
     """Before and after the first two orders that an entry sends."""
     points = points_of(born(lives, venue, "entry"), "entry")
@@ -229,7 +240,7 @@ def first_write_after_the_entry(lives: Lives, venue: str) -> int:
     return points[:sent].count("commit")
 
 
-@pytest.mark.parametrize("venue", ["BINANCE", "FTX"])
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX", *SPOTS])
 def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives, venue: str) -> None:
     """Whichever of the three writes between entry and stop it is."""
     first = first_write_after_the_entry(lives, venue)
@@ -237,7 +248,7 @@ def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives,
         assert fall_sick_at(born(lives, venue, "entry"), "entry", at, took=False, down_s=8)
 
 
-@pytest.mark.parametrize("venue", ["BINANCE", "FTX"])
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX", *SPOTS])
 def test_a_stop_refused_while_the_database_is_down_is_a_close(lives: Lives, venue: str) -> None:
     at = first_write_after_the_entry(lives, venue)
     life = born(lives, venue, "entry")
@@ -265,8 +276,7 @@ def test_a_stop_refused_while_the_database_is_down_is_a_close(lives: Lives, venu
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("took", [False, True])
-@pytest.mark.parametrize("play", PLAYS)
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize(("venue", "play"), CASES)
 def test_every_failed_write(lives: Lives, venue: str, play: str, took: bool, record_property: Any) -> None:
     at = 0
     while fall_sick_at(born(lives, venue, play), play, at, took=took, down_s=8):
@@ -277,8 +287,7 @@ def test_every_failed_write(lives: Lives, venue: str, play: str, took: bool, rec
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("play", PLAYS)
-@pytest.mark.parametrize("venue", VENUES)
+@pytest.mark.parametrize(("venue", "play"), CASES)
 def test_every_crash(lives: Lives, venue: str, play: str, record_property: Any) -> None:
     at = 0
     while die_at(born(lives, venue, play), play, at):
