@@ -9,14 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
 from decimal import Decimal, localcontext
 
 from desk.view import DRIFT_LIMIT, OVERLAP, View, tell_fill
 from desk.work import Work
 from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
-from trading import holding
+from trading import holding, parts
 from trading.errors import OrderNotFound, VenueError
 from trading.model import ZERO, Order, OrderStatus, Position, Role, Side, Trade, plain
 from trading.protect import closing
@@ -24,9 +23,6 @@ from trading.reconcile import reconcile
 from trading.rounding import MONEY
 
 log = logging.getLogger(__name__)
-
-#: Longer than this no database is down without a person's doing.
-_UNWRITTEN = timedelta(days=1)
 
 _Untold = Sequence[tuple[Order, Decimal]]
 
@@ -52,13 +48,14 @@ def agree(work: Work, view: View) -> View:
         average_price=state.ledger.average_price if quantity else None,
     )
     view = replace(view, state=state, position=position, drifting=bool(untold))
+    bare = quantity > parts.covered(state.unsettled)
+    if bare and _found(work, state.trade):
+        return agree(work, view)
     if quantity == _ours(work, state, by_fills, by_fills):
         if state.drift_since is not None:
             with work.store.write() as tx:
                 orders.set_drift(tx, work.claim, since=None)
         return view
-    if _found(work, state.trade):
-        return agree(work, view)
     return _fewer(work, view, by_fills)
 
 
@@ -83,12 +80,11 @@ def _told(work: Work) -> _Untold:
     """Asks for executions that are missing and writes them down; what is missing after that."""
     with work.store.read() as tx:
         untold = ownership.untold(tx, work.lane)
-    if not untold:
+    signed = [order.signed_at for order, _ in untold if order.signed_at]
+    if not signed:
         return untold
-    # What left unwritten has no time, and followed one that has.
-    since = min(order.signed_at or work.clock() - _UNWRITTEN for order, _ in untold)
     try:
-        listed = work.exchange.fills(work.lane.symbol, since=since - OVERLAP)
+        listed = work.exchange.fills(work.lane.symbol, since=min(signed) - OVERLAP)
     except VenueError as error:
         # The stop does not wait for the bookkeeping: the next look asks again.
         log.warning("%s: no fills: %s", work.lane, error)
@@ -103,31 +99,28 @@ def _told(work: Work) -> _Untold:
 
 
 def _found(work: Work, trade: Trade | None) -> bool:
-    """Whether orders of the trade that left while the journal could not be written explain what is missing.
+    """Whether a close left that the journal does not know: behind a stop that was refused while it failed.
 
-    They bear the ids of planned stops, or of the next close (see `heels`); what is found is written down.
+    It bears the id of the next close (see `heels`), and is written down.
     """
-    if trade is None:
+    lost = trade and [o for o in trade.orders if o.role is Role.STOP and o.status is OrderStatus.EXPIRED]
+    if trade is None or not lost:
         return False
-    planned = [o for o in trade.orders if o.role is Role.STOP and o.status is OrderStatus.INITIALIZED]
     closes = sum(order.role is Role.CLOSE for order in trade.orders)
     bought = Position(symbol=trade.entry.symbol, quantity=trade.entry.filled_quantity)
     close = closing(position=bought, intent_id=trade.intent_id, attempt=closes + 1)
-    found = False
-    for order in (*planned, close):
-        try:
-            report = work.exchange.order(order)
-        except OrderNotFound:
-            continue
-        left = replace(order, status=OrderStatus.SUBMITTED, quantity=report.quantity)
-        with work.store.write() as tx:
-            now = work.clock()
-            if order is close:
-                orders.add(tx, work.claim, [replace(close, quantity=report.quantity)], now=now)
-            for news in reconcile(orders=[left], reports=[report]):
-                orders.settle(tx, work.claim, news, now=now)
-                found = True
-    return found
+    try:
+        report = work.exchange.order(close)
+    except OrderNotFound:
+        return False
+    close = replace(close, quantity=report.quantity, signed_at=trade.entry.signed_at)
+    left = replace(close, status=OrderStatus.SUBMITTED)
+    with work.store.write() as tx:
+        now = work.clock()
+        orders.add(tx, work.claim, [close], now=now)
+        for news in reconcile(orders=[left], reports=[report]):
+            orders.settle(tx, work.claim, news, now=now)
+    return True
 
 
 def _by_fills(state: LaneState, untold: _Untold, fee: Decimal) -> Decimal:

@@ -7,7 +7,7 @@ one unanswered question for proof, and never leave an open position without aski
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -326,16 +326,27 @@ def swap(work: Work, change: Swap) -> tuple[Order, ...] | None:
     if change.old:
         work.breathe()
     made = [o for missing in change.new for o in (missing.order, missing.stop) if o is not None]
-    # Before anything is taken away: what the journal knows can be sent though it fails later.
     _write_down(work, *made)
-    for order in parts.heads(change.old):
+    # Before anything is taken away: the journal may fail after that, and the way to the venue goes on.
+    submitted = {order.client_order_id: order for order in fence.submit(work, *made)}
+    if not _taken_back(work, change.old):
+        fence.withdraw(work, *submitted.values())
+        return None
+    # From here to their answers these parts are bare.
+    return heels.deliver_all(work, change.new, submitted)
+
+
+def _taken_back(work: Work, resting: Sequence[Order]) -> bool:
+    """Cancels what locks coins, targets before the stops that go with them. False where something may have
+    filled."""
+    entries = [order for order in resting if order.role is Role.ENTRY]
+    for order in (*entries, *parts.heads(resting)):
         told = work.exchange.cancel(order)
         mark(f"{order.role}.cancelled")
         is_unfilled = told is not None and told.filled_quantity == order.filled_quantity
         if told is None or told.status is not OrderStatus.CANCELED or not is_unfilled:
-            return None
-    # From here to their answers these parts are bare.
-    return heels.send_all(work, change.new)
+            return False
+    return True
 
 
 def _instrument(work: Work) -> Instrument | None:

@@ -85,7 +85,12 @@ def draft(
     plan = ladder.plan(intent_id=intent_id, alert=alert, instrument=lie, quantity=sized.quantity, price=price)
     if plan.targets and not capabilities.pairs:
         plan = replace(plan, targets=(), notes=(*plan.notes, _NO_TARGETS))
-    orders = parts.planned(plan) if capabilities.coins else (plan.entry, plan.stop, *plan.targets)
+    orders = (plan.entry, plan.stop, *plan.targets)
+    if capabilities.coins:
+        fee = capabilities.taker_fee
+        bought = holding.after_fee(quantity=sized.quantity, fee=fee, instrument=instrument)
+        orders = parts.planned(plan, bought=bought)
+        plan = replace(plan, stop=orders[1])
     notes = [note for note in (instrument.note, *plan.notes) if note]
     if sized.cut_by:
         notes.append(f"the quantity was cut by {sized.cut_by}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from desk import coins, fence, heels
-from desk.confirm import alarm, catch_up, guard, is_protected, patience
+from desk.confirm import alarm, catch_up, guard, is_protected, patience, swap
 from desk.decide import recheck
 from desk.draft import draft
 from desk.stages import mark
@@ -23,7 +23,7 @@ from desk.work import Later, Work
 from exchanges import Look, Terms
 from store import journal, orders
 from store.journal import Intent
-from trading import ladder
+from trading import ladder, parts
 from trading.errors import Denied, InsufficientFunds, InvalidOrder
 from trading.lifecycle import IntentEvent
 from trading.model import (
@@ -38,7 +38,7 @@ from trading.model import (
     Role,
     plain,
 )
-from trading.protect import closing
+from trading.protect import Send, Swap, closing
 
 log = logging.getLogger(__name__)
 
@@ -89,22 +89,20 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
     for _ in range(_ROUNDS):
         view = catch_up(work, seen)
         seen = None
-        # There all that rests locks what is to be sold: the stops go too, right before the close.
         doubt = view.doubt(*Role) if in_coins else view.doubt(Role.ENTRY, Role.CLOSE)
         if doubt is not None:
             return Later(work.ours(doubt))
         if in_coins and view.drifting:
             return Later(work.clock() + SOON)
-        if in_coins and intent.kind is AlertKind.ENTRY:
-            view = replace(view, resting=_of_ours(view))
-        if in_coins and view.resting:
-            _cancel(work, intent, view.resting, all_of_it=intent.kind is AlertKind.EXIT)
-        elif not view.position.is_flat:
-            _cancel(work, intent, [report for report in view.resting if report.type is not OrderType.STOP])
+        if not view.position.is_flat:
+            if not in_coins:
+                _cancel(work, intent, [told for told in view.resting if told.type is not OrderType.STOP])
             refused = _close(work, intent, view)
             if refused is not None:
                 return refused
-        elif view.resting:
+        elif in_coins and intent.kind is AlertKind.ENTRY and _of_ours(view):
+            _cancel(work, intent, _of_ours(view))
+        elif view.resting and not (in_coins and intent.kind is AlertKind.ENTRY):
             _cancel(work, intent, view.resting, all_of_it=True)
         else:
             return _flat(work, view, intent, end_trade=end_trade)
@@ -161,7 +159,15 @@ def _close(work: Work, intent: Intent, view: View) -> Later | Ended | None:
         order = closing(position=view.position, intent_id=intent.id, attempt=len(closes) + 1)
         orders.add(tx, work.claim, [order], now=work.clock())
     mark("close.planned")
-    order = fence.send(work, order)
+    if work.capabilities.coins:
+        # What rests locks what is to be sold: it goes right before, once nothing can hold the close up.
+        change = Swap(old=view.state.unsettled, new=(Send(order=order),))
+        sold = swap(work, change)
+        if sold is None:
+            return None
+        (order,) = sold
+    else:
+        order = fence.send(work, order)
     if order.status is not OrderStatus.REJECTED:
         return None
     alarm(work, f"the venue refuses to close the position: {order.reason}", alert_id=intent.id)
@@ -333,8 +339,10 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
 def _planned(work: Work, intent: Intent) -> Plan:
     """The plan as it was written down before the process ended, and as its orders stand now."""
     with work.store.read() as tx:
-        last = {order.role: order for order in orders.of_intent(tx, intent.id)}
-    return Plan(entry=last[Role.ENTRY], stop=last[Role.STOP])
+        last = {(order.role, order.rung): order for order in orders.of_intent(tx, intent.id)}
+    # Where stops lie in parts, the one that stands for all of them.
+    stop = last.get((Role.STOP, parts.ALONE)) or last[Role.STOP, 0]
+    return Plan(entry=last[Role.ENTRY, 0], stop=stop)
 
 
 def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
@@ -368,8 +376,11 @@ def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
             return when_proved(work, stop)
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
+    if work.capabilities.coins and plan.entry.type is OrderType.MARKET:
+        heels.buy(work, plan.entry, plan.stop)
+        return None
     sent = fence.send(work, plan.entry)
-    if protection is Protection.AFTER:
+    if protection is Protection.AFTER and not work.capabilities.coins:
         heels.follow(work, sent, plan.stop)
     return None
 

@@ -42,18 +42,44 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     if order.role is Role.ENTRY or (order.role is Role.TARGET and stop is None):
         # Stops and closes go out also while the process ends: nobody may be here for a while.
         work.breathe()
+    order, *others = submit(work, *(each for each in (order, stop) if each is not None))
+    return deliver(work, order, stop=others[0] if others else None)
+
+
+def submit(work: Work, *made: Order) -> tuple[Order, ...]:
+    """Commits that these orders leave now, all signed for this moment: `deliver` them, or `withdraw`.
+
+    Raises as `send` does.
+    """
     capabilities = work.capabilities
     with work.store.write() as tx:
-        if order.role is Role.ENTRY and switches.halted(tx) is not None:
+        if any(order.role is Role.ENTRY for order in made) and switches.halted(tx) is not None:
             raise Denied("trading is halted: resume it and send the entry again")
         # Signed once the turn to write has come: waiting for it must not use the window up.
         signed_at = work.exchange.time()
         retry_at = signed_at + capabilities.receive_window + capabilities.margin
         now = work.clock()
-        order = orders.submit(tx, work.claim, order, signed_at=signed_at, retry_at=retry_at, now=now)
-        if stop is not None:
-            stop = orders.submit(tx, work.claim, stop, signed_at=signed_at, retry_at=retry_at, now=now)
-    mark(f"{order.role}.submitted")
+        submitted = tuple(
+            orders.submit(tx, work.claim, order, signed_at=signed_at, retry_at=retry_at, now=now)
+            for order in made
+        )
+    for order in made:
+        mark(f"{order.role}.submitted")
+    return submitted
+
+
+def withdraw(work: Work, *submitted: Order) -> None:
+    """Says that submitted orders never left: the venue need not be waited for before it is asked."""
+    with work.store.write() as tx:
+        for order in submitted:
+            orders.unsent(tx, work.claim, order, retry_at=order.signed_at or work.exchange.time())
+
+
+def deliver(work: Work, order: Order, *, stop: Order | None = None) -> Order:
+    """Sends what `submit` committed, once, and writes down what the venue said; returns as `send` does."""
+    signed_at = order.signed_at
+    if signed_at is None:
+        raise ValueError(f"{order.client_order_id} was not submitted")
     try:
         report = work.exchange.place(order, signed_at=signed_at, stop=stop)
     except (Unreachable, Throttled, StaleRequest) as error:

@@ -7,9 +7,8 @@ just been opened without its stop because something else could not be written do
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal, localcontext
 
 from desk import fence
 from desk.work import Work
@@ -25,10 +24,9 @@ from trading.errors import (
     Unreachable,
     VenueError,
 )
-from trading.model import ZERO, Order, OrderStatus, OrderType, Position, Role
+from trading.model import Order, OrderStatus, OrderType, Position, Role
 from trading.protect import Send, closing
 from trading.reconcile import reconcile
-from trading.rounding import MONEY
 
 log = logging.getLogger(__name__)
 
@@ -43,52 +41,73 @@ def follow(work: Work, entry: Order, stop: Order) -> None:
         entry = _asked(work, entry)
     if not entry.filled_quantity or stop.status is not OrderStatus.INITIALIZED:
         return
-    if work.capabilities.coins:
-        quantity = _bought(work, entry, stop)
-    else:
-        quantity = entry.filled_quantity if entry.status.is_final else entry.quantity
-    if not quantity:
-        return
-    there = min(quantity, entry.filled_quantity)
-    stop = replace(stop, quantity=quantity)
+    stop = replace(stop, quantity=entry.filled_quantity if entry.status.is_final else entry.quantity)
     try:
         with work.store.write() as tx:
             orders.resize(tx, work.claim, stop, now=work.clock())
         fence.send(work, stop)
     except StoreUnavailable:
-        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * there)
+        filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
         _send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
         raise
 
 
-def send_all(work: Work, missing: Sequence[Send]) -> tuple[Order, ...]:
-    """Sends orders that are written down, one right behind the other, as they are after it.
+def buy(work: Work, entry: Order, stop: Order) -> None:
+    """Buys coins at the market, and sends a stop for them right behind.
 
-    Where the journal fails on the way their stops leave all the same, and StoreUnavailable is raised.
+    Both are committed before the entry leaves, so that both are asked for whatever happens to the journal.
+    StoreUnavailable if it failed on the way: the stop left all the same.
+    """
+    work.breathe()
+    if stop.status not in (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED):
+        fence.send(work, entry)
+        return
+    entry, stop = fence.submit(work, entry, stop)
+    entry = fence.deliver(work, entry)
+    if entry.status.is_open and not entry.filled_quantity:
+        entry = _asked(work, entry)
+    left = holding.after_fee(
+        quantity=entry.filled_quantity,
+        fee=work.capabilities.taker_fee,
+        instrument=work.exchange.instrument(entry.symbol),
+    )
+    if not left:
+        # Nothing yet, or nobody knows.
+        fence.withdraw(work, stop)
+        return
+    missing = Send(order=replace(stop, quantity=min(stop.quantity, left)))
+    deliver_all(work, (missing,), {stop.client_order_id: missing.order})
+
+
+def deliver_all(work: Work, missing: Sequence[Send], submitted: Mapping[str, Order]) -> tuple[Order, ...]:
+    """Sends orders that are submitted, one right behind the other, as they are after it.
+
+    Where the journal fails on the way the others leave all the same, and StoreUnavailable is raised at the
+    end: a stop that was refused meanwhile is a close.
     """
     sent: list[Order] = []
-    for number, each in enumerate(missing):
+    failed: StoreUnavailable | None = None
+    for each in missing:
+        order = submitted[each.order.client_order_id]
+        stop = None if each.stop is None else submitted[each.stop.client_order_id]
         try:
-            sent.append(fence.send(work, each.order, stop=each.stop))
-        except StoreUnavailable:
-            for left in missing[number:]:
-                stop = left.stop or left.order
-                if stop.role is Role.STOP:
-                    part = Position(symbol=stop.symbol, quantity=-stop.side.sign * stop.quantity)
-                    otherwise = closing(position=part, intent_id=stop.intent_id, attempt=1)
-                    _send_unwritten(work, stop, otherwise)
-            raise
+            sent.append(fence.deliver(work, order, stop=stop))
+        except StoreUnavailable as error:
+            failed = error
+            _again(work, stop or order)
+    if failed is not None:
+        raise failed
     return tuple(sent)
 
 
-def _bought(work: Work, entry: Order, stop: Order) -> Decimal:
-    """What a stop may sell of the coins that an entry bought, a fee in the coin taken off: no coin of a
-    person's. Zero for less than the venue takes."""
-    instrument = work.exchange.instrument(entry.symbol)
-    with localcontext(MONEY):
-        left = entry.filled_quantity * (1 - work.capabilities.taker_fee)
-    price = stop.trigger_price or ZERO
-    return holding.ours(by_fills=left, held=left, price=price, instrument=instrument)
+def _again(work: Work, order: Order) -> None:
+    """What did not reach the venue, or was refused there, while the journal could not take that down: a
+    stop by itself, or a close. A target has time."""
+    if order.role is Role.CLOSE:
+        _send_unwritten(work, order, None)
+    elif order.role is Role.STOP:
+        part = Position(symbol=order.symbol, quantity=-order.side.sign * order.quantity)
+        _send_unwritten(work, order, closing(position=part, intent_id=order.intent_id, attempt=1))
 
 
 def _asked(work: Work, entry: Order) -> Order:
@@ -101,7 +120,7 @@ def _asked(work: Work, entry: Order) -> Order:
     return changed[0] if changed else entry
 
 
-def _send_unwritten(work: Work, stop: Order, otherwise: Order) -> None:
+def _send_unwritten(work: Work, stop: Order, otherwise: Order | None) -> None:
     """The one order that leaves without a commit.
 
     It can only close what has just been opened, and bears the id of the plan, by which `confirm` finds it
@@ -118,5 +137,6 @@ def _send_unwritten(work: Work, stop: Order, otherwise: Order) -> None:
             log.error("%s is in doubt: %s", stop.client_order_id, error)
         except Rejected as error:
             log.critical("%s is refused, the position is closed: %s", stop.client_order_id, error)
-            work.exchange.place(otherwise, signed_at=work.exchange.time())
+            if otherwise is not None:
+                work.exchange.place(otherwise, signed_at=work.exchange.time())
         return

@@ -69,6 +69,19 @@ def stoppable(*, instrument: Instrument, stop: Decimal) -> Instrument:
     return replace(instrument, min_quantity=max(instrument.min_quantity, least))
 
 
+def after_fee(*, quantity: Decimal, fee: Decimal, instrument: Instrument) -> Decimal:
+    """What is left of a purchase whose `fee` (a share) is taken in the coin, in whole lots.
+
+    >>> from trading.model import InstrumentKind
+    >>> spot = Instrument(symbol="BTC-USDT", base="BTC", quote="USDT", kind=InstrumentKind.SPOT,
+    ...     tick_size=Decimal("0.01"), lot_size=Decimal("0.001"), min_quantity=Decimal("0.001"))
+    >>> after_fee(quantity=Decimal(2), fee=Decimal("0.0011"), instrument=spot)
+    Decimal('1.997')
+    """
+    with localcontext(MONEY):
+        return quantity_to_lot(quantity=quantity * (1 - fee), lot_size=instrument.lot_size)
+
+
 def need_stoppable(*, quantity: Decimal, fee: Decimal, stop: Decimal, instrument: Instrument) -> None:
     """Refuses an entry of which, once `fee` (a share) is taken in the coin, too little is left for a stop.
 
@@ -80,8 +93,7 @@ def need_stoppable(*, quantity: Decimal, fee: Decimal, stop: Decimal, instrument
     >>> need_stoppable(quantity=Decimal("0.001"), fee=ZERO, stop=Decimal(90), instrument=spot)
     """
     need_positive(quantity=quantity)
-    with localcontext(MONEY):
-        left = quantity_to_lot(quantity=quantity * (1 - fee), lot_size=instrument.lot_size)
+    left = after_fee(quantity=quantity, fee=fee, instrument=instrument)
     if is_tradable(quantity=left, price=stop, instrument=instrument):
         return
     least = stoppable(instrument=instrument, stop=stop).min_quantity

@@ -57,18 +57,18 @@ class Part:
     quantity: Decimal
 
 
-def planned(plan: Plan) -> tuple[Order, ...]:
-    """The orders of a plan as they are written down: a stop for all, and one for each target.
+def planned(plan: Plan, *, bought: Decimal) -> tuple[Order, ...]:
+    """The orders of a plan as they are written down: a stop for all that is bought, one for each target.
 
     >>> stop = Order(client_order_id="a-sl", intent_id="a", symbol="BTC-USDT", role=Role.STOP, side=Side.SELL,
     ...     type=OrderType.STOP, quantity=Decimal(2), trigger_price=Decimal(90))
     >>> entry = replace(stop, client_order_id="a-e", role=Role.ENTRY, side=Side.BUY)
     >>> target = replace(stop, client_order_id="a-tp1", role=Role.TARGET, rung=1, quantity=Decimal("0.5"))
-    >>> made = planned(Plan(entry=entry, stop=stop, targets=(target,)))
+    >>> made = planned(Plan(entry=entry, stop=stop, targets=(target,)), bought=Decimal("1.99"))
     >>> [(order.client_order_id, str(order.quantity)) for order in made]
-    [('a-e', '2'), ('a-sl', '2'), ('a-tp1', '0.5'), ('a-sl1', '0.5')]
+    [('a-e', '2'), ('a-sl', '1.99'), ('a-tp1', '0.5'), ('a-sl1', '0.5')]
     """
-    made = [plan.entry, replace(plan.stop, rung=ALONE)]
+    made = [plan.entry, replace(plan.stop, rung=ALONE, quantity=bought)]
     for target in plan.targets:
         name = client_order_id(intent_id=target.intent_id, leg=_leg(target.rung), attempt=1)
         beside = replace(plan.stop, client_order_id=name, rung=target.rung, quantity=target.quantity)
