@@ -43,6 +43,7 @@ check: lint test ## lint and test
 
 bench: install ## the benchmarks
 	@$(PYTHON) -m tests.bench.answer
+	@$(PYTHON) -m tests.bench.pages
 
 migrate: install ## bring the database to this version
 	@$(PYTHON) -m desk.migrate

@@ -7,24 +7,29 @@ fees, in the quote currency; days are UTC days. Never writes, never asks a venue
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from threading import Lock
+from threading import Lock, Thread
 from typing import NamedTuple
 
 from store import Store, Transaction, feed
 from store.views import Row
+from trading.errors import StoreUnavailable
 from trading.model import ZERO, OrderType, Role
+
+log = logging.getLogger(__name__)
 
 Place = tuple[str, str, str]
 
 
 class Gain(NamedTuple):
-    """What one fill realised, after its fee."""
+    """What one fill realised, after its fee; `day` is when its UTC day began."""
 
     at: datetime
+    day: datetime
     strategy: str
     account: str
     venue: str
@@ -36,12 +41,14 @@ class Gain(NamedTuple):
 class Closed(NamedTuple):
     """A trade from its entry to where it was flat, or where the next one began.
 
-    `net` is after fees; `risk` is what its stop would have cost as it was sized, None where that is unknown.
+    `net` is after fees; `risk` is what its stop would have cost as it was sized, None where that is unknown;
+    `day` is when the UTC day began in which it was closed.
     """
 
     intent_id: str
     opened_at: datetime
     closed_at: datetime
+    day: datetime
     strategy: str
     account: str
     venue: str
@@ -120,6 +127,7 @@ class Results:
         self._open: dict[Place, _Open] = {}
         self._filling: dict[str, _Filling] = {}
         self._names: dict[str, Row] = {}
+        self._days: dict[datetime, datetime] = {}
 
     def now(self) -> Takings:
         """All that the database knows of. Do not change what it returns. Raises StoreUnavailable."""
@@ -140,6 +148,16 @@ class Results:
                     self._recent = {seq for seq in self._recent if seq > floor}
                 if len(page) < feed.PAGE:
                     return self._finished()
+
+    def warm(self) -> None:
+        """Begins to count in a thread of its own, for whoever asks soon."""
+        Thread(target=self._warm, name="results", daemon=True).start()
+
+    def _warm(self) -> None:
+        try:
+            self.now()
+        except StoreUnavailable as error:
+            log.warning("results are counted when they are asked for: %s", error)
 
     def _finished(self) -> Takings:
         """The takings with the executions of the orders that are still being filled."""
@@ -172,9 +190,10 @@ class Results:
         net = row["realised_pnl"] - fee
         own = current.strategy if current else _strategy(intent) if intent else row["account"]
         self._takings.strategies.add(own)
-        self._takings.gains.append(
-            Gain(row["at"], own, row["account"], row["venue"], row["symbol"], net, fee)
+        gain = Gain(
+            row["at"], self._day(row["at"]), own, row["account"], row["venue"], row["symbol"], net, fee
         )
+        self._takings.gains.append(gain)
         if intent is not None:
             self._fill(row, intent, own)
         if current is not None:
@@ -185,15 +204,22 @@ class Results:
             if current.quantity == 0:
                 self._close(place, self._open.pop(place))
 
+    def _day(self, at: datetime) -> datetime:
+        """One object for all of a day."""
+        day = midnight(at)
+        return self._days.setdefault(day, day)
+
     def _close(self, place: Place, trade: _Open | None) -> None:
         if trade is None:
             return
         venue, account, symbol = place
+        closed_at = trade.last_at or trade.opened_at
         self._takings.trades.append(
             Closed(
                 intent_id=trade.intent_id,
                 opened_at=trade.opened_at,
-                closed_at=trade.last_at or trade.opened_at,
+                closed_at=closed_at,
+                day=self._day(closed_at),
                 strategy=trade.strategy,
                 account=account,
                 venue=venue,
@@ -275,5 +301,5 @@ def _chunks(names: list[str], size: int) -> Iterable[list[str]]:
 
 
 def midnight(at: datetime) -> datetime:
-    """The beginning of a UTC day."""
-    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    """The beginning of the day of a moment in UTC."""
+    return datetime(at.year, at.month, at.day, tzinfo=UTC)

@@ -6,17 +6,20 @@ Pure: takings in, plain models out. Amounts stay decimals until the page writes 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from desk.results import Closed, Execution, Gain, Takings, midnight
 from trading.model import ZERO, plain
-from trading.rounding import MONEY
 
 _MOST_POINTS = 500
+#: Sums that are shown, not traded.
+_SHOWN = Context(prec=40)
 _MOST_ROWS = 400
 
 Row = dict[str, Any]
@@ -43,7 +46,7 @@ class Scope:
 
 def results(takings: Takings, scope: Scope) -> Row:
     """Everything on the page of results."""
-    with localcontext(MONEY):
+    with localcontext(_SHOWN):
         gains = [g for g in takings.gains if scope.holds(g.at, g.account, g.strategy, g.symbol)]
         trades = [t for t in takings.trades if scope.holds(t.closed_at, t.account, t.strategy, t.symbol)]
         orders = [e for e in takings.executions if scope.holds(e.at, e.account, e.strategy, e.symbol)]
@@ -51,12 +54,12 @@ def results(takings: Takings, scope: Scope) -> Row:
         return {
             "total": _scored(gains, trades) | {"drawdown": _drawdown(curve)},
             "curve": _drawn(curve),
-            "days": _by(gains, trades, lambda g: midnight(g.at), lambda t: midnight(t.closed_at))[::-1],
-            "strategies": _best(_by(gains, trades, lambda g: g.strategy, lambda t: t.strategy)),
-            "instruments": _best(_by(gains, trades, lambda g: g.symbol, lambda t: t.symbol)),
+            "days": _by(gains, trades, "day")[::-1],
+            "strategies": _best(_by(gains, trades, "strategy")),
+            "instruments": _best(_by(gains, trades, "symbol")),
             "executions": [
                 {"strategy": key[0], "venue": key[1], **_quality(each)}
-                for key, each in sorted(_grouped(orders, lambda e: (e.strategy, e.venue)).items())
+                for key, each in sorted(_grouped(orders, "strategy", "venue").items())
             ],
         }
 
@@ -85,25 +88,22 @@ def _scored(gains: Sequence[Gain], trades: Sequence[Closed]) -> Row:
     }
 
 
-def _by(
-    gains: Iterable[Gain],
-    trades: Iterable[Closed],
-    of_gain: Callable[[Gain], Any],
-    of_trade: Callable[[Closed], Any],
-) -> list[Row]:
-    earned, closed = _grouped(gains, of_gain), _grouped(trades, of_trade)
+def _by(gains: Iterable[Gain], trades: Iterable[Closed], name: str) -> list[Row]:
+    earned, closed = _grouped(gains, name), _grouped(trades, name)
     names = sorted({*earned, *closed})[-_MOST_ROWS:]
-    return [{"name": name, **_scored(earned.get(name, []), closed.get(name, []))} for name in names]
+    return [{"name": each, **_scored(earned.get(each, []), closed.get(each, []))} for each in names]
 
 
 def _best(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: Decimal(row["net"]), reverse=True)
 
 
-def _grouped(rows: Iterable[T], key: Callable[[T], Hashable]) -> dict[Any, list[T]]:
-    found: dict[Any, list[T]] = {}
+def _grouped(rows: Iterable[T], *names: str) -> dict[Any, list[T]]:
+    """The rows by one attribute, or by several."""
+    found: defaultdict[Any, list[T]] = defaultdict(list)
+    key = attrgetter(*names)
     for row in rows:
-        found.setdefault(key(row), []).append(row)
+        found[key(row)].append(row)
     return found
 
 

@@ -46,6 +46,7 @@ def enter() -> Response:
     given = request.form.get("password", "")
     admission = desk.login.admit(given, bucket(address_of(request, desk.settings.trusted_proxies)))
     if admission is Admission.IN:
+        desk.results.warm()
         return remember(_to(_next()), desk.sessions.open())
     code, words = _WORDS[admission]
     return page("login.html", code, words=words, closed=admission is Admission.CLOSED, next=_next())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+
+import pytest
 
 from desk import board, story
 from desk.teller import EVERY, WATCHED_FOR, Teller
@@ -13,6 +16,12 @@ from trading.model import Route
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LADDER = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "2"}
 SHORT = {"action": "sell", "price": "2000", "short SL": "2050", "short TP": "1900"}
+
+
+@pytest.fixture
+def rig(sqlite_rigs: Callable[..., Any]) -> Any:
+    """On SQLite; `test_a_story_has_the_trade_to_its_end_and_no_further` asks both databases."""
+    return sqlite_rigs()
 
 
 def shown(rig: Any) -> dict[str, Any]:
@@ -111,7 +120,8 @@ def test_a_question_comes_with_its_money(rig: Any) -> None:
     assert shown(rig)["waiting"] == []
 
 
-def test_a_story_has_the_trade_to_its_end_and_no_further(rig: Any) -> None:
+def test_a_story_has_the_trade_to_its_end_and_no_further(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig()
     first = rig.send("entry", **LONG, **LADDER)
     rig.price("42500")
     second = rig.send("entry", price="42500", action="sell", **{"short SL": "43000", "short TP": "41000"})

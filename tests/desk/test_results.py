@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from desk import export, scores
-from desk.results import Closed, Execution, Gain, Results, Takings
+from desk.results import Closed, Execution, Gain, Results, Takings, midnight
 from desk.scores import Scope, since
 from store import feed
 
@@ -21,27 +22,50 @@ LADDER = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "2"}
 AT = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
+@pytest.fixture
+def rig(sqlite_rigs: Callable[..., Any]) -> Any:
+    """On SQLite; what is asked of the database, `test_everything_as_csv` asks of both."""
+    return sqlite_rigs()
+
+
 def trade(net: str, *, days: int = 0, risk: str | None = "100", strategy: str = "A") -> Closed:
     at = AT - timedelta(days=days)
     return Closed(
-        intent_id="x", opened_at=at, closed_at=at, strategy=strategy, account="MAIN", venue="PAPER:X",
-        symbol="BTC-USDT-PERP", direction="LONG", net=Decimal(net), fee=Decimal(1),
+        intent_id="x",
+        opened_at=at,
+        closed_at=at,
+        day=midnight(at),
+        strategy=strategy,
+        account="MAIN",
+        venue="PAPER:X",
+        symbol="BTC-USDT-PERP",
+        direction="LONG",
+        net=Decimal(net),
+        fee=Decimal(1),
         risk=None if risk is None else Decimal(risk),
-    )  # fmt: skip
+    )
 
 
 def gain(net: str, *, days: int = 0, strategy: str = "A") -> Gain:
     at = AT - timedelta(days=days)
-    return Gain(at, strategy, "MAIN", "PAPER:X", "BTC-USDT-PERP", Decimal(net), Decimal(1))
+    return Gain(at, midnight(at), strategy, "MAIN", "PAPER:X", "BTC-USDT-PERP", Decimal(net), Decimal(1))
 
 
 def execution(slipped: str | None, **stages: float) -> Execution:
     notional = None if slipped is None else Decimal(10_000)
     return Execution(
-        at=AT, strategy="A", account="MAIN", venue="PAPER:X", symbol="BTC-USDT-PERP", role="entry",
-        slipped=None if slipped is None else Decimal(slipped), notional=notional,
-        received=stages.get("received"), sent=stages.get("sent"), filled=stages.get("filled"),
-    )  # fmt: skip
+        at=AT,
+        strategy="A",
+        account="MAIN",
+        venue="PAPER:X",
+        symbol="BTC-USDT-PERP",
+        role="entry",
+        slipped=None if slipped is None else Decimal(slipped),
+        notional=notional,
+        received=stages.get("received"),
+        sent=stages.get("sent"),
+        filled=stages.get("filled"),
+    )
 
 
 def test_a_trade_from_its_entry_to_where_it_is_flat(rig: Any) -> None:
@@ -177,9 +201,13 @@ def test_a_long_curve_has_a_point_a_day() -> None:
 
 
 def test_execution_in_money_points_and_time() -> None:
-    told = Takings(executions=[
-        execution("10", received=1.0, sent=0.1, filled=0.5), execution("-2", received=3.0), execution(None)
-    ])  # fmt: skip
+    told = Takings(
+        executions=[
+            execution("10", received=1.0, sent=0.1, filled=0.5),
+            execution("-2", received=3.0),
+            execution(None),
+        ]
+    )
     (row,) = scores.results(told, Scope())["executions"]
     assert (row["orders"], row["slipped"], row["points"], row["worst_points"]) == (3, 8, 4, 10)
     assert (row["received"], row["sent"], row["filled"]) == ((2.0, 3.0), (0.1, 0.1), (0.5, 0.5))
@@ -189,7 +217,8 @@ def table(lines: Any) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO("".join(lines), newline="")))
 
 
-def test_everything_as_csv(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_as_csv(make_rig: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = make_rig()
     monkeypatch.setattr(feed, "PAGE", 2)
     alert_id = rig.send("entry", **LONG, **LADDER, strategy='=1+1, "quoted"')
     rig.price("42500")
