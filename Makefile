@@ -20,6 +20,7 @@ run: install ## the server on 127.0.0.1:$PORT, with its runner (8000 unless set)
 	@$(PYTHON) -m desk.up
 
 test: install ## the test suite, and the coverage that it must reach
+	@sh tests/web/browser.sh $(PYTHON)
 	$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not live" --cov --cov-report=
 	$(PYTHON) -m coverage report --fail-under=100 --include="$(MONEY)"
 	$(PYTHON) -m coverage report --fail-under=90

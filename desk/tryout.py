@@ -32,15 +32,14 @@ _HERE = "dashboard"
 def templates(settings: Settings) -> Iterator[dict[str, str]]:
     """alertmodel.txt's alerts as this server would take them now: its account, the time of sending."""
     account = settings.default_subaccount or next(iter(settings.accounts), None)
-    exchange = _exchange(settings)
+    exchange = _allowed(settings)
     for example in examples(_MODEL.read_text(encoding="utf-8")):
         text = _TIME.sub("{{timenow}}", example.body_text)
         if account is not None:
             text = _member(text, "subaccount", account)
-        yield {
-            "title": example.title,
-            "text": text if exchange == PAPER else _member(text, "exchange", exchange),
-        }
+        if exchange is not None:
+            text = _member(text, "exchange", exchange)
+        yield {"title": example.title, "text": text}
 
 
 def check(text: str, settings: Settings, *, now: datetime) -> list[dict[str, Any]]:
@@ -64,7 +63,7 @@ def send(text: str, intake: Intake, settings: Settings, *, ask: bool, now: datet
     if len(text.encode("utf-8", "replace")) > MAX_BODY:
         return refused(413, TOO_LONG)
     at = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    filled = Template(text).filled(side="buy", exchange=_exchange(settings), now=at)
+    filled = Template(text).filled(side="buy", exchange=_allowed(settings) or PAPER, now=at)
     try:
         fields = dict(decode(filled.encode("utf-8", "replace")).fields)
     except AlertInvalid as error:
@@ -81,8 +80,8 @@ def _member(text: str, key: str, value: str) -> str:
     return re.sub(rf'("{key}": )"[^"{{]*"', lambda found: found[1] + written, text)
 
 
-def _exchange(settings: Settings) -> str:
-    """What {{exchange}} becomes: what the account may use, where that is said."""
+def _allowed(settings: Settings) -> str | None:
+    """The only exchange that the default account may use, where that is said."""
     name = settings.default_subaccount
     account = settings.accounts.get(account_of(name)) if name else None
-    return (account.rules.exchange if account else None) or PAPER
+    return account.rules.exchange if account else None
