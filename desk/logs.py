@@ -168,6 +168,8 @@ class _Relay(logging.Handler):
                 outbox.notify(tx, kind=kind, text=_middle_out(text), alert_id=None, now=at)
         except StoreUnavailable:
             return False
+        except Exception as error:  # noqa: BLE001  # not worth the lines that follow; its own stream has this one
+            sys.stderr.write(f"a line of the log was not told: {type(error).__name__}\n")
         # A full queue may have dropped it meanwhile.
         with contextlib.suppress(ValueError):
             self._lines.remove(line)

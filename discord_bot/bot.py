@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks into the outbox, between two heartbeats, and after a failure at most.
 POLL, BEAT, PATIENCE = 0.4, 5.0, 30.0
+#: Seconds between two cleanings of the outbox.
+PRUNE = 3600.0
 #: Seconds that the first sight of the server may take after its predecessor.
 GUILDS_WITHIN = 0.5
 #: Seconds without the gateway after which a new connection is a better hope than the old one.
@@ -142,7 +144,7 @@ class Bot(discord.Client):
 
     async def _tell_on(self) -> None:
         """Votes that were missed, then notices and cards, for as long as the bot lives."""
-        pause, told = POLL, False
+        pause, told, pruned_at = POLL, False, -PRUNE
         while True:
             try:
                 if self.away_since is None:
@@ -152,6 +154,9 @@ class Bot(discord.Client):
                     if self._approvals.missed.is_set():
                         await self._approvals.catch_up()
                     await self._feed.step()
+                    if time.monotonic() - pruned_at >= PRUNE:
+                        await self._feed.prune()
+                        pruned_at = time.monotonic()
                 pause = POLL
             except OUTSIDE as error:
                 log.warning("telling goes on in %.1f s: %s", pause, error)
@@ -232,7 +237,17 @@ class Bot(discord.Client):
         ) -> None:
             await self._answer(interaction, "chart", ticker, interval or "15", exchange)
 
-        own: dict[str, Any] = {"halt": halt, "close": close, "payload": payload, "chart": chart}
+        say = app_commands.describe
+        own: dict[str, Any] = {
+            "halt": say(reason="told to everybody, as in: news")(halt),
+            "close": say(ticker="as in an alert: BTCUSDT.P", account="where more than one holds it")(close),
+            "payload": say(json="the alert; it needs no passphrase here")(payload),
+            "chart": say(
+                ticker="as in an alert: BTCUSDT.P",
+                interval="as TradingView writes it: 15, 60, 240, 1D",
+                exchange="where the instrument is traded",
+            )(chart),
+        }
         for name, command in self._commands.all.items():
             added: app_commands.Command[Any, ..., None] = app_commands.Command(
                 name=name, description=command.does, callback=own.get(name, plainly)

@@ -114,13 +114,21 @@ class Feed:
         def write() -> int:
             with self._store.write() as tx:
                 now = self._clock()
-                outbox.prune(tx, kinds=_LINES, before=now - _KEPT)
                 return outbox.forgo(tx, before=now - OLD, now=now)
 
         count = await asyncio.to_thread(write)
         if count:
             text = f"{count} notices of more than a day ago were not told here; the dashboard has them."
             await self._say(self._main, text, f"forgo {self._clock()}")
+
+    async def prune(self) -> None:
+        """Log lines that were told long ago go."""
+
+        def write() -> None:
+            with self._store.write() as tx:
+                outbox.prune(tx, kinds=_LINES, before=self._clock() - _KEPT)
+
+        await asyncio.to_thread(write)
 
     # -- notices ---------------------------------------------------------------------------------------
 

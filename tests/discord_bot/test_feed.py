@@ -280,6 +280,22 @@ def test_a_day_of_silence_is_told_as_a_number(make_room: Callable[..., Any]) -> 
     assert not any("LONG" in text for text in texts(room, room.discord.main))
 
 
+def test_old_lines_of_the_log_go(make_room: Callable[..., Any]) -> None:
+    room = make_room()
+    with room.store.write() as tx:
+        outbox.notify(tx, kind="log", text="long ago", alert_id=None, now=room.clock())
+        (notice,) = outbox.unposted(tx, 9)
+        outbox.posted(tx, notice.seq, room.clock())
+    room.clock.advance(timedelta(days=8))
+    room.start_bot()
+
+    def gone() -> bool:
+        with room.store.read() as tx:
+            return not tx.exec_driver_sql("SELECT count(*) FROM notices WHERE kind = 'log'").scalar_one()
+
+    room.discord.until(gone)
+
+
 def test_a_finished_alert_is_looked_at_no_more(room: Any) -> None:
     alert_id = room.send("entry", **LONG)
     room.shows(room.discord.card(alert_id), "open")

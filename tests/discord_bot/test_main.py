@@ -33,7 +33,7 @@ def test_the_message_content_intent_may_be_missing(make_room: Callable[..., Any]
 def test_a_gateway_that_is_away_at_first_is_tried_again(make_room: Callable[..., Any]) -> None:
     room = make_room()
     room.discord.fault("GET", "/users/@me$", 503, times=2)
-    room.discord.gateway.turn_away = 2
+    room.discord.gateway.turn_away = 1
     room.start_bot()
     alert_id, _ = room.ask()
     assert room.status(alert_id) == "AWAITING_APPROVAL"
