@@ -34,6 +34,7 @@ class Person:
     id: int
     name: str
     roles: frozenset[int]
+    is_bot: bool
 
     @property
     def voter(self) -> str:
@@ -48,7 +49,7 @@ def person(user: discord.abc.User) -> Person:
     """Who it is; a user who is no member of the server has no roles."""
     # As Discord sent them: who may vote must not depend on which roles the server's cache knows.
     roles = frozenset(user._roles) if isinstance(user, discord.Member) else frozenset()
-    return Person(user.id, user.name, roles)
+    return Person(user.id, user.name, roles, user.bot)
 
 
 class Approvals:
@@ -85,8 +86,8 @@ class Approvals:
             card = await asyncio.to_thread(self._card, payload.message_id)
             if card is None:
                 return
-            user = payload.member or await self._member(card, payload.user_id)
-            await self._judge(card, user, approve=payload.emoji.name == YES)
+            who = await self._who(card, payload.user_id, payload.member)
+            await self._judge(card, who, approve=payload.emoji.name == YES)
         except (StoreUnavailable, discord.HTTPException, OSError) as error:
             log.error("a reaction could not be read, it is looked at again: %s", error)
             self.missed.set()
@@ -114,15 +115,13 @@ class Approvals:
             if reaction is None:
                 continue
             async for user in reaction.users():
-                if user == self._client.user:
-                    continue
-                known = user.id in self._approvers
-                await self._judge(card, user if known else await self._member(card, user.id), approve=approve)
+                if user != self._client.user:
+                    await self._judge(card, await self._who(card, user.id, user), approve=approve, late=True)
 
-    async def _judge(self, card: Card, user: discord.abc.User, *, approve: bool) -> None:
-        who = person(user)
-        if user.bot or not self.may(who):
-            await self._send_away(card, user, YES if approve else NO)
+    async def _judge(self, card: Card, who: Person, *, approve: bool, late: bool = False) -> None:
+        """`late`: what it finds may have been judged and told before."""
+        if who.is_bot or not self.may(who):
+            await self._send_away(card, who, YES if approve else NO)
             return
 
         def write() -> Ballot | None:
@@ -140,46 +139,53 @@ class Approvals:
         ballot = await asyncio.to_thread(write)
         mark("voted")
         log.info("alert %s: %s says %s", card.alert_id, who.by, "yes" if approve else "no")
-        if ballot is not None and ballot.said is not approve:
+        if ballot is not None and ballot.said is not approve and not late:
             known = ballot.said is not None and ballot.status is IntentStatus.AWAITING_APPROVAL
             why = "your first word stands" if known else f"it does not wait any more: {ballot.status}"
-            await self._tell(card, user, f"Your vote does not count, {why}.")
+            await self._tell(card, who, f"Your vote does not count, {why}.")
 
-    async def _send_away(self, card: Card, user: discord.abc.User, emoji: str) -> None:
-        log.warning("alert %s: %s may not vote", card.alert_id, person(user).by)
+    async def _send_away(self, card: Card, who: Person, emoji: str) -> None:
+        log.warning("alert %s: %s may not vote", card.alert_id, who.by)
         message = self._client.get_partial_messageable(card.channel_id).get_partial_message(card.message_id)
         try:
-            await message.remove_reaction(emoji, user)
+            await message.remove_reaction(emoji, discord.Object(who.id))
         except discord.NotFound:
             return
         except discord.Forbidden as error:
             log.error("a stranger's reaction stays, the bot lacks Manage Messages: %s", error)
-        if not user.bot:
-            await self._tell(card, user, _STRANGER)
+        if not who.is_bot:
+            await self._tell(card, who, _STRANGER)
 
-    async def _tell(self, card: Card, user: discord.abc.User, text: str) -> None:
-        """In private, else in the thread, else in the channel: best effort, nothing depends on it."""
+    async def _tell(self, card: Card, who: Person, text: str) -> None:
+        """In private, else in the thread, else in the channel: nothing depends on it."""
         whole = f"{text} (alert {card.alert_id})"
+        aloud = f"{self._tongue.clean(who.name, 40)}: {whole}"
+        places = [card.thread_id or card.channel_id, card.channel_id]
         try:
-            await (await self._client.create_dm(user)).send(whole)
-        except discord.Forbidden:
-            place = self._client.get_partial_messageable(card.thread_id or card.channel_id)
-            try:
-                await place.send(f"{self._tongue.clean(user.name, 40)}: {whole}")
-            except discord.HTTPException as error:
-                log.warning("%s could not be told: %s", person(user).by, error)
+            await (await self._client.create_dm(discord.Object(who.id))).send(whole)
         except discord.HTTPException as error:
-            log.warning("%s could not be told: %s", person(user).by, error)
+            log.info("%s cannot be written to in private: %s", who.by, error)
+            for place in places:
+                try:
+                    await self._client.get_partial_messageable(place).send(aloud)
+                except discord.HTTPException as refused:
+                    log.warning("%s could not be told: %s", who.by, refused)
+                else:
+                    return
 
-    async def _member(self, card: Card, user_id: int) -> discord.abc.User:
-        """With the roles that somebody has now, where that can be known."""
+    async def _who(self, card: Card, user_id: int, user: discord.abc.User | None) -> Person:
+        """With the roles that somebody has now; who cannot be looked up has none."""
+        if isinstance(user, discord.Member):
+            return person(user)
         channel = self._client.get_channel(card.channel_id)
-        if not isinstance(channel, discord.abc.GuildChannel):
-            return await self._client.fetch_user(user_id)
         try:
-            return await channel.guild.fetch_member(user_id)
-        except discord.NotFound:
-            return await self._client.fetch_user(user_id)
+            if isinstance(channel, discord.abc.GuildChannel) and user_id not in self._approvers:
+                return person(await channel.guild.fetch_member(user_id))
+            return person(user or await self._client.fetch_user(user_id))
+        except (discord.NotFound, discord.Forbidden) as error:
+            log.warning("nobody says who %d is: %s", user_id, error)
+            bare = Person(user_id, str(user_id), frozenset(), is_bot=False)
+            return bare if user is None else person(user)
 
     def _card(self, message_id: int) -> Card | None:
         with self._store.read() as tx:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +73,8 @@ class Bot(discord.Client):
         self._tasks: list[asyncio.Task[None]] = []
         self.away_since: float | None = time.monotonic()
         self.was_ready = False
+        self._has_begun = False
+        self._pruned_at = -PRUNE
 
     async def place(self, channel_id: int) -> Messageable:
         """A channel or thread to speak in; one that the gateway has not told is taken on trust."""
@@ -143,28 +145,39 @@ class Bot(discord.Client):
     # -- tasks -----------------------------------------------------------------------------------------
 
     async def _tell_on(self) -> None:
-        """Votes that were missed, then notices and cards, for as long as the bot lives."""
-        pause, told, pruned_at = POLL, False, -PRUNE
+        """Notices and cards, then votes that were missed, for as long as the bot lives."""
+        pause = POLL
         while True:
-            try:
-                if self.away_since is None:
-                    if not told:
-                        await self._feed.forgo()
-                        told = True
-                    if self._approvals.missed.is_set():
-                        await self._approvals.catch_up()
-                    await self._feed.step()
-                    if time.monotonic() - pruned_at >= PRUNE:
-                        await self._feed.prune()
-                        pruned_at = time.monotonic()
-                pause = POLL
-            except OUTSIDE as error:
-                log.warning("telling goes on in %.1f s: %s", pause, error)
-                pause = min(pause * 2, PATIENCE)
-            except Exception:
-                log.exception("telling goes on in %.1f s", pause)
-                pause = min(pause * 2, PATIENCE)
+            # Neither waits for the other: where nothing can be told, people may still vote.
+            done = [await self._tried(work, pause) for work in (self._tell, self._count)]
             await asyncio.sleep(pause)
+            pause = POLL if all(done) else min(pause * 2, PATIENCE)
+
+    async def _tried(self, work: Callable[[], Awaitable[None]], pause: float) -> bool:
+        if self.away_since is not None:
+            return True
+        try:
+            await work()
+        except OUTSIDE as error:
+            log.warning("it is tried again in %.1f s: %s", pause, error)
+        except Exception:
+            log.exception("it is tried again in %.1f s", pause)
+        else:
+            return True
+        return False
+
+    async def _tell(self) -> None:
+        if not self._has_begun:
+            await self._feed.forgo()
+            self._has_begun = True
+        await self._feed.step()
+        if time.monotonic() - self._pruned_at >= PRUNE:
+            await self._feed.prune()
+            self._pruned_at = time.monotonic()
+
+    async def _count(self) -> None:
+        if self._approvals.missed.is_set():
+            await self._approvals.catch_up()
 
     async def _beat_on(self) -> None:
         """Says in the database that the bot is in Discord, as long as it is."""

@@ -216,6 +216,20 @@ def test_a_vote_made_while_the_bot_was_away_comes_too_late(room: Any, ann: int) 
     assert room.status(alert_id) == "EXPIRED"
 
 
+def test_who_cannot_be_looked_up_is_nobody_and_stops_nobody(room: Any, ann: int, eve: int) -> None:
+    alert_id, card = room.ask()
+    room.stop_bots()
+    room.discord.tap(eve, card, NO)
+    room.discord.tap(ann, card, YES)
+    for path in ("/members/", "/users/"):
+        room.discord.fault("GET", f"{path}{eve}$", 404, times=99)
+    room.discord.fault("POST", "/users/@me/channels$", 403, times=99)
+    room.start_bot()
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+    room.discord.card("eve: Your reaction was taken away")
+
+
 def test_where_nobody_knows_which_came_first_a_no_counts(room: Any, ann: int, bob: int) -> None:
     alert_id, card = room.ask()
     room.stop_bots()
