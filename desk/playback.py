@@ -12,8 +12,8 @@ from decimal import Decimal
 from heapq import merge
 from typing import Protocol
 
-from desk.tape import Heard, path
-from trading.model import Alert, Candle, Fill, IntentStatus, Lane, Sizing
+from desk.tape import Heard
+from trading.model import Alert, Fill, IntentStatus, Lane, Sizing
 
 #: What becomes of alerts that wait for a person: as it was recorded, or the same for all.
 VOTES = ("recorded", "approve", "decline", "none")
@@ -100,17 +100,18 @@ def play(
     engine: Engine,
     clock: Clock,
     tape: Sequence[Heard],
-    candles: Mapping[str, Sequence[Candle]],
+    prices: Mapping[str, Iterable[tuple[datetime, Decimal]]],
     progress: Callable[[int], None],
 ) -> Result:
-    """The whole tape, and the prices around it; `progress` is told how many alerts are done."""
-    watched = {symbol: _Watched() for symbol in candles}
-    prices = merge(*(_priced(symbol, candles[symbol]) for symbol in candles), key=lambda each: each[0])
-    upcoming = next(prices, None)
+    """The whole tape, and the prices around it, of each instrument in the order of their times. `progress`
+    is told how many alerts are done."""
+    watched = {symbol: _Watched() for symbol in prices}
+    market = merge(*(_priced(symbol, prices[symbol]) for symbol in prices), key=lambda each: each[0])
+    upcoming = next(market, None)
     for count, heard in enumerate(tape, start=1):
         while upcoming is not None and upcoming[0] < heard.at:
             _price(engine, clock, watched[upcoming[1]], *upcoming)
-            upcoming = next(prices, None)
+            upcoming = next(market, None)
         _catch_up(engine, clock, watched)
         clock.reach(heard.at)
         symbol = engine.hear(heard)
@@ -120,7 +121,7 @@ def play(
         progress(count)
     while upcoming is not None:
         _price(engine, clock, watched[upcoming[1]], *upcoming)
-        upcoming = next(prices, None)
+        upcoming = next(market, None)
     _catch_up(engine, clock, watched)
     return engine.finish()
 
@@ -134,8 +135,10 @@ def word(votes: str, recorded: str | None) -> bool | None:
     return recorded != IntentStatus.DECLINED
 
 
-def _priced(symbol: str, candles: Sequence[Candle]) -> Iterator[tuple[datetime, str, Decimal]]:
-    return ((at, symbol, price) for at, price in path(candles))
+def _priced(
+    symbol: str, prices: Iterable[tuple[datetime, Decimal]]
+) -> Iterator[tuple[datetime, str, Decimal]]:
+    return ((at, symbol, price) for at, price in prices)
 
 
 def _price(

@@ -22,7 +22,7 @@ from desk import tally
 from desk.playback import VOTES, Clock, Result, play
 from desk.rehearsal import Rehearsal
 from desk.settings import ENV_FILE, Settings, environment, load
-from desk.tape import Heard, Unreadable, made_up, read_alerts, read_candles
+from desk.tape import Heard, Unreadable, made_up, path, read_alerts, read_candles
 from desk.wholedesk import PASSPHRASE, WholeDesk, database, workplace
 from trading.alert import account_of
 from trading.errors import AlertInvalid, SettingsError
@@ -221,11 +221,12 @@ def _known_prices(tape: Sequence[Heard]) -> dict[str, list[tuple[datetime, Decim
 
 def _play(run: Run, tape: Sequence[Heard], candles: Mapping[str, Sequence[Candle]], *, whole: bool) -> Result:
     clock, progress = Clock(), _Progress(run.name, len(tape), sys.stderr)
+    prices = {symbol: path(each) for symbol, each in candles.items()}
     if not whole:
-        return play(Rehearsal(run.settings, clock, votes=run.votes), clock, tape, candles, progress)
+        return play(Rehearsal(run.settings, clock, votes=run.votes), clock, tape, prices, progress)
     with workplace() as folder, database(folder) as store:
         engine = WholeDesk(store, run.settings, clock, votes=run.votes)
-        return play(engine, clock, tape, candles, progress)
+        return play(engine, clock, tape, prices, progress)
 
 
 class _Progress:

@@ -21,6 +21,9 @@ from trading.model import plain
 from trading.syntax import TOKEN, line_of, load, read, unfilled, unquoted
 from trading.template import MOST_PLOTS, PLACEHOLDERS, Placeholder, Script, Template
 
+#: A message that is nothing else says what the script says: there is no template to check.
+WHOLE_MESSAGE = "{{strategy.order.alert_message}}"
+
 _MOST_FAULTS = 50
 _PRICE_KEYS = frozenset(key for key in KEYS if key.endswith((" SL", " TP", " Breakeven"))) | {"price", "size"}
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
@@ -80,6 +83,7 @@ class _Linter:
         script: Script | None,
     ) -> None:
         self.findings: list[Finding] = []
+        self._text = text
         self._template = Template(text)
         self._exchanges = exchanges
         self._default_subaccount = default_subaccount
@@ -94,6 +98,8 @@ class _Linter:
             self.findings.append(found)
 
     def run(self) -> None:
+        if self._text.strip() == WHOLE_MESSAGE:
+            return  # the script builds all of it
         for placeholder in self._template.placeholders:
             self._placeholder(placeholder)
         at = {each.key: each for each in self._template.placeholders}

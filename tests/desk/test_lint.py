@@ -80,6 +80,11 @@ def test_the_good_ones_of_the_table_get_none() -> None:
     assert found(broken.TEMPLATE, broken.SCRIPT) == []
 
 
+def test_a_message_that_the_script_builds_whole_is_the_scripts() -> None:
+    assert found(" {{strategy.order.alert_message}}\n") == []
+    assert found(" {{strategy.order.alert_message}} now") != []
+
+
 def test_no_answer_shows_the_passphrase() -> None:
     for name, case in BROKEN.items():
         assert "canary-passphrase" not in str(found(case.text, case.script)), name

@@ -117,19 +117,23 @@ def settings(**changes: str) -> Settings:
     return load(ENVIRON | changes)
 
 
+def prices(candles: dict[str, list[Candle]]) -> dict[str, Iterator[tuple[datetime, Decimal]]]:
+    return {symbol: path(each) for symbol, each in candles.items()}
+
+
 def rehearsed(
     text: str, candles: dict[str, list[Candle]] | None = None, *, votes: str = "recorded", **changes: str
 ) -> Result:
     clock = Clock()
     engine = Rehearsal(settings(**changes), clock, votes=votes)
-    return play(engine, clock, read_alerts(text), candles or {}, lambda done: None)
+    return play(engine, clock, read_alerts(text), prices(candles or {}), lambda done: None)
 
 
 def whole(text: str, candles: dict[str, list[Candle]], url: str, *, votes: str = "recorded") -> Result:
     clock, store = Clock(), open_store(url)
     try:
         engine = WholeDesk(store, settings(), clock, votes=votes)
-        return play(engine, clock, read_alerts(text), candles, lambda done: None)
+        return play(engine, clock, read_alerts(text), prices(candles), lambda done: None)
     finally:
         store.close()
 
