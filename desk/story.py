@@ -229,4 +229,5 @@ def _stages(events: list[Model], row: views.Row) -> list[tuple[str, float | None
 
 
 def _between(one: datetime, other: datetime) -> float:
-    return round((other - one).total_seconds(), 3)
+    """Seconds; a line of a story was told to the millisecond, and none comes before the alert."""
+    return max(0.0, round((other - one).total_seconds(), 3))
