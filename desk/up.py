@@ -185,7 +185,7 @@ def welcome(settings: Settings, health: int) -> str:
         "LIVE: orders leave this machine" if settings.live_trading else "paper: no order leaves this machine"
     )
     login = (
-        f"any user name, and the password that stands as DASHBOARD_PASSWORD in {where}"
+        f"its password stands as DASHBOARD_PASSWORD in {where}"
         if settings.dashboard_password
         else "closed until DASHBOARD_PASSWORD is set"
     )
