@@ -239,7 +239,7 @@ class Bot(discord.Client):
         async def close(interaction: discord.Interaction, ticker: str, account: str | None = None) -> None:
             await self._answer(interaction, "close", ticker, account)
 
-        async def payload(interaction: discord.Interaction, json: str) -> None:
+        async def payload(interaction: discord.Interaction, json: str | None = None) -> None:
             await self._answer(interaction, "payload", json)
 
         async def chart(
@@ -254,7 +254,7 @@ class Bot(discord.Client):
         own: dict[str, Any] = {
             "halt": say(reason="told to everybody, as in: news")(halt),
             "close": say(ticker="as in an alert: BTCUSDT.P", account="where more than one holds it")(close),
-            "payload": say(json="the alert; it needs no passphrase here")(payload),
+            "payload": say(json="the alert, without a passphrase; or the id of one to copy")(payload),
             "chart": say(
                 ticker="as in an alert: BTCUSDT.P",
                 interval="as TradingView writes it: 15, 60, 240, 1D",

@@ -28,6 +28,7 @@ from trading.symbols import symbol_of
 #: Of a chart that somebody asks for; where the alert does not tell.
 INTERVAL = "15"
 _INTERVAL = re.compile(r"[0-9]{1,4}[SDWM]?|[DWM]", re.IGNORECASE)
+_ID = re.compile(r"[0-9a-f]{20}")
 _FENCE = re.compile(r"\A`{1,3}(?:json)?\s*|\s*`{1,3}\Z")
 _NOT_YOU = "Only those named in DISCORD_APPROVERS may do that."
 _ROWS = 20
@@ -88,7 +89,12 @@ class Commands:
                 run=self._halt, usage="[reason]", does="refuses every entry from now on", guarded=True
             ),
             "resume": Command(run=self._resume, usage="", does="ends a halt", guarded=True),
-            "payload": Command(run=self._payload, usage="{json}", does="sends an alert", guarded=True),
+            "payload": Command(
+                run=self._payload,
+                usage="[{json} | ALERT_ID]",
+                does="sends an alert; without {json}, one to copy",
+                guarded=True,
+            ),
             "help": Command(run=self._help, usage="", does="this list"),
         }
 
@@ -207,8 +213,8 @@ class Commands:
 
     async def _payload(self, call: Call) -> str:
         body = _FENCE.sub("", call.rest.strip())
-        if not body:
-            return 'Which alert? `!payload {"ticker": "BTCUSDT.P", "message": "exit", …}`'
+        if not body or _ID.fullmatch(body):
+            return await asyncio.to_thread(self._template, body)
         answer = await asyncio.to_thread(self._intake.submit, body.encode(), by=call.who.by)
         return self._said(answer.body)
 
@@ -246,6 +252,18 @@ class Commands:
         if "alert_id" in body:
             text += f"; alert {body['alert_id']} {body.get('status', '')}"
         return self._tongue.clean(text.rstrip(), 600)
+
+    def _template(self, alert_id: str) -> str:
+        """A stored alert to copy, change and send: the newest where none is named."""
+        with self._store.read() as tx:
+            newest = views.alert_list(tx, limit=1, before=None, status=None, account=None)
+            row = views.alert(tx, alert_id) if alert_id else next(iter(newest), None)
+        if row is None:
+            return 'There is none yet: `!payload {"ticker": "BTCUSDT.P", "message": "exit"}`'
+        # With its time and id it would be the same alert again, and an old one.
+        body = {name: value for name, value in json.loads(row["body"]).items() if name not in ("time", "id")}
+        text = f"!payload {json.dumps(body, indent=1)}"
+        return f"Copy, change, send:\n{self._tongue.code(text, MOST_CONTENT - 40)}"
 
     def _closable(self, symbol: str, account: str) -> list[dict[str, Any]]:
         """Places where something of an instrument is open or rests and an alert of today would reach it."""

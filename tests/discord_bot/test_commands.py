@@ -120,7 +120,19 @@ def test_an_alert_by_hand_takes_the_same_way(room: Any, ann: int) -> None:
     assert "this alert was stored before" in answer(room, ann, f"!payload {json.dumps(ENTRY)}")
     assert "(field long SL)" in answer(room, ann, f"!payload {json.dumps(ENTRY | {'long SL': ''})}")
     assert "not" in answer(room, ann, "!payload hello")
-    assert "Which alert?" in answer(room, ann, "!payload")
+
+
+def test_an_alert_to_copy_change_and_send(room: Any, ann: int) -> None:
+    assert "There is none yet" in answer(room, ann, "!payload")
+    first = room.send("entry", time=room.clock().isoformat(), **LONG)
+    room.send("tp1")
+    assert '"message": "tp1"' in answer(room, ann, "!payload")
+    said = answer(room, ann, f"!payload {first}")
+    assert PASSPHRASE not in said
+    copied = said.partition("```\n")[2].partition("\n```")[0]
+    assert not {"time", "id", "passphrase"} & json.loads(copied.removeprefix("!payload ")).keys()
+    assert "stored, will be handled" in answer(room, ann, copied.replace("43500", "43600"))
+    assert "There is none yet" in answer(room, ann, f"!payload {'0' * 20}")
 
 
 def test_an_account_that_asks_asks_here_too(make_room: Callable[..., Any], ann: int) -> None:
