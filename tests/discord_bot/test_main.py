@@ -82,6 +82,15 @@ def test_a_refused_token_ends_it(discord_: Discord, sqlite_url: str) -> None:
     store.close()
 
 
+def test_without_a_token_it_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = load(ENVIRON | {"DISCORD_TOKEN": ""})
+    monkeypatch.setattr(entry, "from_environment", lambda: settings)
+    assert entry.main() == 1
+    assert capsys.readouterr().err.startswith("cannot start: DISCORD_TOKEN: is not set")
+
+
 def test_a_database_that_is_not_migrated_is_waited_for(tmp_path: Any, discord_: Discord) -> None:
     url = f"sqlite:///{tmp_path}/new.db"
     store = open_store(url)
