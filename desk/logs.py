@@ -43,6 +43,7 @@ _FOREIGN = ("gunicorn.error", "gunicorn.access")
 #: Lines that wait for the database, and characters of one.
 _RELAYED, _RELAYED_LENGTH = 1000, 1700
 _RELAY_AGAIN = 2.0
+_AT_ONCE = 50
 _ABOUT_TELLING = ("discord.", "discord_bot.feed", "discord_bot.bot", "sqlalchemy")
 #: Of others only what went wrong is told.
 _OURS = ("desk", "web", "exchanges", "store", "trading", "discord_bot")
@@ -158,21 +159,22 @@ class _Relay(logging.Handler):
             self._come.wait()
             self._come.clear()
             while self._lines:
-                if not self._put(self._lines[0]):
+                if not self._put(list(self._lines)[:_AT_ONCE]):
                     time.sleep(_RELAY_AGAIN)
 
-    def _put(self, line: tuple[datetime, str, str]) -> bool:
-        at, kind, text = line
+    def _put(self, lines: list[tuple[datetime, str, str]]) -> bool:
         try:
             with self._store.write() as tx:
-                outbox.notify(tx, kind=kind, text=_middle_out(text), alert_id=None, now=at)
+                for at, kind, text in lines:
+                    outbox.notify(tx, kind=kind, text=_middle_out(text), alert_id=None, now=at)
         except StoreUnavailable:
             return False
-        except Exception as error:  # noqa: BLE001  # not worth the lines that follow; its own stream has this one
-            sys.stderr.write(f"a line of the log was not told: {type(error).__name__}\n")
-        # A full queue may have dropped it meanwhile.
-        with contextlib.suppress(ValueError):
-            self._lines.remove(line)
+        except Exception as error:  # noqa: BLE001  # not worth the lines that follow; its own stream has these
+            sys.stderr.write(f"lines of the log were not told: {type(error).__name__}\n")
+        for line in lines:
+            # A full queue may have dropped it meanwhile.
+            with contextlib.suppress(ValueError):
+                self._lines.remove(line)
         return True
 
 

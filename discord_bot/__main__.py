@@ -100,19 +100,23 @@ async def supervise(
 
 
 async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:
-    """One bot until it ends, is lost, or `stop`."""
+    """One bot until it ends, is lost, or `stop`, also while it is still on its way in."""
+    life = asyncio.create_task(_live(bot, token))
+    while not (stop.is_set() or bot.is_lost or life.done()):
+        await asyncio.wait({life}, timeout=_LOOK)
+    if life.done():
+        await life
+        return
+    await bot.close()
+    life.cancel()
+    await asyncio.wait({life}, timeout=_LOOK * 10)
+
+
+async def _live(bot: Bot, token: str) -> None:
     async with bot:
         await bot.login(token)
         await bot.publish()
-        connection = asyncio.create_task(bot.connect())
-        while not (stop.is_set() or bot.is_lost or connection.done()):
-            await asyncio.wait({connection}, timeout=_LOOK)
-        if not connection.done():
-            await bot.close()
-            connection.cancel()
-            await asyncio.wait({connection}, timeout=5)
-            return
-        await connection
+        await bot.connect()
 
 
 async def _settle(others: Collection[asyncio.Task[Any]]) -> None:

@@ -15,6 +15,7 @@ from discord_bot import __main__ as entry
 from discord_bot import bot as bot_module
 from exchanges import available
 from store import open_store
+from tests.discord_bot.conftest import BotThread
 from tests.discord_bot.fake import Discord
 from trading.errors import SettingsError
 
@@ -89,6 +90,14 @@ def test_without_a_token_it_says_so(
     monkeypatch.setattr(entry, "from_environment", lambda: settings)
     assert entry.main() == 1
     assert capsys.readouterr().err.startswith("cannot start: DISCORD_TOKEN: is not set")
+
+
+def test_told_to_end_while_it_is_on_its_way_in(make_room: Callable[..., Any]) -> None:
+    room = make_room()
+    room.discord.throttle("GET", "/users/@me$", 50.0, times=99)
+    bot = BotThread(room, room._url)
+    room.discord.until(lambda: room.discord.calls("GET", "/users/@me$"))
+    bot.stop()
 
 
 def test_a_database_that_is_not_migrated_is_waited_for(tmp_path: Any, discord_: Discord) -> None:
