@@ -80,12 +80,17 @@ def _in_parts(work: Work, intent: Intent, view: View) -> Later | Ended:
             return Ended(IntentEvent.FINISH, "it is flat: there is no stop to move")
         if view.drifting:
             return Later(work.clock() + WATCH)
+        price = confirm.price_for_parts(work, view)
+        if price is not None and behind(direction=position.direction, level=level, price=price):
+            guard(work)
+            reason = f"the old stop stays: the price {plain(price)} is through {plain(level)} by now"
+            return Ended(IntentEvent.FAIL, reason)
         step = parts.moved(
             position=position,
             trade=trade,
             unsettled=view.state.unsettled,
             level=level,
-            price=None if confirm.is_protected(work, view) else confirm.price_of(work),
+            price=price,
             intent_id=intent.id,
             instrument=work.exchange.instrument(work.lane.symbol),
             pairs=work.capabilities.pairs,

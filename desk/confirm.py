@@ -133,7 +133,7 @@ def _missing(
             position=position,
             trade=state.trade,
             unsettled=state.unsettled,
-            price=None if is_protected(work, view) else price_of(work),
+            price=price_for_parts(work, view),
             instrument=work.exchange.instrument(work.lane.symbol),
             keep=keep,
             halted=halted,
@@ -150,6 +150,15 @@ def _missing(
         halted=halted,
         leaving=leaving,
     )
+
+
+def price_for_parts(work: Work, view: View) -> Decimal | None:
+    """The price, where something of a position in coins may have to be sent; else it decides nothing.
+
+    Where no target can rest it is asked for at every look: a target is sold when the price is seen there.
+    """
+    watches = not work.capabilities.pairs and view.state.trade is not None and not view.position.is_flat
+    return price_of(work) if watches or not is_protected(work, view) else None
 
 
 def patience(attempt: int) -> timedelta:

@@ -26,7 +26,10 @@ from trading.model import (
 )
 from trading.protect import behind
 
-_NO_TARGETS = "no targets rest there: the stop locks all that they would sell"
+_NO_TARGETS = (
+    "no target can rest beside a stop there: this server sells each when it sees the price there,"
+    " and none while it does not run"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +86,15 @@ def draft(
         )
         lie = holding.stoppable(instrument=instrument, stop=alert.levels.stop)
     plan = ladder.plan(intent_id=intent_id, alert=alert, instrument=lie, quantity=sized.quantity, price=price)
-    if plan.targets and not capabilities.pairs:
-        plan = replace(plan, targets=(), notes=(*plan.notes, _NO_TARGETS))
     orders = (plan.entry, plan.stop, *plan.targets)
     if capabilities.coins:
         fee = capabilities.taker_fee
         bought = holding.after_fee(quantity=sized.quantity, fee=fee, instrument=instrument)
-        orders = parts.planned(plan, bought=bought)
+        rests = plan if capabilities.pairs else replace(plan, targets=())
+        orders = parts.planned(rests, bought=bought)
         plan = replace(plan, stop=orders[1])
+        if plan.targets and not capabilities.pairs:
+            plan = replace(plan, notes=(*plan.notes, _NO_TARGETS))
     notes = [note for note in (instrument.note, *plan.notes) if note]
     if sized.cut_by:
         notes.append(f"the quantity was cut by {sized.cut_by}")

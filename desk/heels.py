@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from desk import fence
 from desk.work import Work
@@ -25,7 +26,7 @@ from trading.errors import (
     VenueError,
 )
 from trading.model import Order, OrderStatus, OrderType, Position, Role
-from trading.protect import Send, closing
+from trading.protect import Send, behind, closing
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
@@ -103,11 +104,25 @@ def deliver_all(work: Work, missing: Sequence[Send], submitted: Mapping[str, Ord
 def _again(work: Work, order: Order) -> None:
     """What did not reach the venue, or was refused there, while the journal could not take that down: a
     stop by itself, or a close. A target has time."""
-    if order.role is Role.CLOSE:
-        _send_unwritten(work, order, None)
-    elif order.role is Role.STOP:
+    if order.role is Role.STOP:
         part = Position(symbol=order.symbol, quantity=-order.side.sign * order.quantity)
-        _send_unwritten(work, order, closing(position=part, intent_id=order.intent_id, attempt=1))
+        close = closing(position=part, intent_id=order.intent_id, attempt=1)
+        if _is_through(work, part, order.trigger_price):
+            work.exchange.place(close, signed_at=work.exchange.time())
+        else:
+            _send_unwritten(work, order, close)
+    elif order.role is Role.CLOSE:
+        _send_unwritten(work, order, None)
+
+
+def _is_through(work: Work, position: Position, level: Decimal | None) -> bool:
+    """Whether the price is behind a stop, so that no other is worth a try."""
+    try:
+        price = work.exchange.price(position.symbol)
+    except VenueError as error:
+        log.warning("%s: no price: %s", work.lane, error)
+        return False
+    return level is not None and behind(direction=position.direction, level=level, price=price)
 
 
 def _asked(work: Work, entry: Order) -> Order:

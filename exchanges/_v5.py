@@ -90,6 +90,15 @@ _CODES: dict[int, type[VenueError]] = {
     **dict.fromkeys((110020, 110021, 110023, 110042, 110057, 110058, 110059, 110060), InvalidOrder),
     **dict.fromkeys((110061, 110066, 110074, 110086, 110089, 110090, 110092, 110093), InvalidOrder),
     **dict.fromkeys((110094, 110120, 110121), InvalidOrder),
+    # Spot. 170139, 170142, 170143, 170190: answers to a cancel, there is nothing left to cancel.
+    **dict.fromkeys((170213, 170139, 170142, 170143, 170190), OrderNotFound),
+    170141: DuplicateOrder,
+    **dict.fromkeys((170147, 170234), Ambiguous),
+    **dict.fromkeys((170191, 170212), Throttled),
+    **dict.fromkeys((170033, 170131), InsufficientFunds),
+    **dict.fromkeys((170124, 170130, 170132, 170133, 170134, 170135, 170136, 170137, 170140), InvalidOrder),
+    **dict.fromkeys((170148, 170151, 170157, 170159, 170192, 170193, 170194, 170201, 170202), InvalidOrder),
+    **dict.fromkeys((170203, 170204, 170206, 170210, 170218, 170228, 170229, 170810), InvalidOrder),
 }
 #: "Not modified" is what was asked for; 110038: with portfolio margin there is no leverage to set.
 _DONE = frozenset({0, 110025, 110026, 110038, 110043, 34040})
@@ -380,6 +389,22 @@ def fill(symbol: str, quote: str, row: Row) -> Fill | None:
         fee_currency=row.get("feeCurrency") or quote,
         at=time_of(row["execTime"]),
         maker=row.get("isMaker") is True,
+    )
+
+
+def accepted(order: Order, venue_order_id: str = "") -> OrderReport:
+    """What the answer to an order proves: that it was taken, not what became of it."""
+    return OrderReport(
+        symbol=order.symbol,
+        client_order_id=order.client_order_id,
+        venue_order_id=venue_order_id,
+        side=order.side,
+        type=order.type,
+        quantity=order.quantity,
+        status=OrderStatus.ACCEPTED,
+        price=order.price,
+        trigger_price=order.trigger_price,
+        reduce_only=order.reduce_only,
     )
 
 

@@ -1,4 +1,4 @@
-"""Bybit V5: the linear perpetuals (USDT, USDC) of one unified account in one-way mode.
+"""Bybit V5: the linear perpetuals (USDT, USDC) of one unified account in one-way mode; spot is beside it.
 
 A stop belongs to the position there: it goes out with the entry, is moved in one act, follows the size, and
 carries no id of ours, so that it is known by its trigger. Every act is asynchronous: this file must never
@@ -7,19 +7,20 @@ take "accepted" for "filled", nor remove a stop whose trigger is another than th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from exchanges import Capabilities, Credentials, Finding, Look, Terms, _checks, _v5
-from exchanges._answers import EPOCH, as_sent, joined, length_of, milliseconds, understood
+from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _checks, _v5
+from exchanges._answers import EPOCH, as_sent
 from exchanges._catalogue import Listing
-from exchanges._http import CLOCK_FRESH, Hosts, Request, Wire, plain_number
+from exchanges._http import CLOCK_FRESH, Hosts, Request, plain_number
+from exchanges._v5_account import V5Account
+from exchanges._v5_spot import V5Spot
 from trading.errors import (
-    Ambiguous,
     Denied,
     InvalidOrder,
     OrderNotFound,
@@ -30,8 +31,6 @@ from trading.ladder import client_order_id
 from trading.model import (
     ZERO,
     Balance,
-    Candle,
-    Fill,
     Instrument,
     InstrumentKind,
     Order,
@@ -64,43 +63,41 @@ CAPABILITIES = Capabilities(
     taker_fee=Decimal("0.00055"),
 )
 
-#: The venue's bars by their length in minutes, and its months.
-_BARS = {minutes: str(minutes) for minutes in (1, 3, 5, 15, 30, 60, 120, 240, 360, 720)}
-_BARS |= {1440: "D", 7 * 1440: "W"}
-_MONTHS = ("M", "1M")
-_MOST_BARS = 1000
 #: leverageStep of every linear perpetual.
 _LEVERAGE_STEP = Decimal("0.01")
 _COINS = ("USDT", "USDC")
-#: The longest span of a question for executions.
-_SPAN = timedelta(days=7)
 #: A request may be signed so far ahead of the venue's clock.
 _AHEAD = timedelta(seconds=1)
-_PAGES = 200
 
 
 def connect(
     credentials: Credentials, *, network: str, hosts: Hosts, urls: Mapping[str, str]
 ) -> BybitExchange:
     """One account; Denied for a network that the venue does not have."""
+    return BybitExchange(credentials, hosts, _url(network, urls))
+
+
+def _url(network: str, urls: Mapping[str, str]) -> str:
     url = urls.get(NAME) or HOSTS.get(network)
     if url is None:
         raise Denied(f"{NAME} has no network {network!r}: set it to one of {', '.join(HOSTS)}")
-    return BybitExchange(credentials, hosts, url)
+    return url
 
 
-class BybitExchange:
-    """One account at one host."""
+def connect_spot(
+    credentials: Credentials, *, network: str, hosts: Hosts, urls: Mapping[str, str]
+) -> Exchange:
+    """The same account's spot; Denied for a network that the venue does not have."""
+    return V5Spot(NAME, credentials, hosts, _url(network, urls))
 
-    name = NAME
+
+class BybitExchange(V5Account):
+    """One account at one host: its linear perpetuals."""
+
+    category = "linear"
 
     def __init__(self, credentials: Credentials, hosts: Hosts, url: str) -> None:
-        self._host = hosts.host(url, _v5.ADDRESS)
-        self._dialect = _v5.V5Dialect(NAME, credentials, CAPABILITIES.receive_window)
-        self._host.limiter.add(self._dialect.budgets())
-        self._wire = Wire(self._host, self._dialect)
-        self._catalogue = self._host.catalogue(NAME, "linear", self._load)
-        self._listings: dict[str, Listing] = {}
+        super().__init__(NAME, credentials, hosts, url, CAPABILITIES.receive_window)
         self._leverage: dict[str, Decimal] = {}
         #: The newest of our stops by symbol: of two with one trigger the position has but one.
         self._stops: dict[str, Order] = {}
@@ -108,30 +105,11 @@ class BybitExchange:
     def capabilities(self, symbol: str) -> Capabilities:
         return CAPABILITIES
 
-    def time(self) -> datetime:
-        return self._wire.time()
-
     def instrument(self, symbol: str) -> Instrument:
         return self._find(symbol).instrument
 
     def max_leverage(self, symbol: str) -> Decimal | None:
         return self._find(symbol).max_leverage
-
-    def price(self, symbol: str) -> Decimal:
-        return self._price(self._name(symbol))
-
-    def candles(self, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
-        """Bars that the venue does not have are made of shorter ones. The last may be unfinished."""
-        length, name = length_of(interval), self._name(symbol)
-        if interval in _MONTHS:
-            return self._candles(name, "M", limit)
-        if length is None:
-            return ()
-        fit = [minutes for minutes in _BARS if not length % timedelta(minutes=minutes)]
-        if not fit:
-            return ()
-        count = limit * (length // timedelta(minutes=max(fit)))
-        return joined(self._candles(name, _BARS[max(fit)], count), length)[-limit:]
 
     def balance(self, symbol: str) -> Balance:
         return self._balance(self._known(symbol).instrument.quote)
@@ -180,7 +158,7 @@ class BybitExchange:
         if order.type is OrderType.STOP:
             self._wire.write(self._move(order.symbol, _level(order)), signed_at=signed_at)
             self._stops[order.symbol] = order
-            return _accepted(order)
+            return _v5.accepted(order)
         listing = self._known(order.symbol)
         said: dict[str, Any] = {
             "symbol": listing.name,
@@ -203,13 +181,13 @@ class BybitExchange:
             self._stops[order.symbol] = stop
         result = body.get("result")
         their_id = result.get("orderId", "") if isinstance(result, dict) else ""
-        return replace(_accepted(order), venue_order_id=str(their_id))
+        return _v5.accepted(order, str(their_id))
 
     def cancel(self, order: Order) -> None:
         if order.type is not OrderType.STOP:
             self._cancel(order.symbol, orderLinkId=order.client_order_id)
         elif not self._is_replaced(order):
-            self._cancel_stop(_accepted(order))
+            self._cancel_stop(_v5.accepted(order))
 
     def cancel_report(self, report: OrderReport) -> None:
         if report.venue_order_id:
@@ -229,20 +207,6 @@ class BybitExchange:
                 if seen.report.client_order_id == order.client_order_id:
                     return seen.report
         raise OrderNotFound(NAME, f"GET {_v5.HISTORY}", f"no order {order.client_order_id}")
-
-    def fills(self, symbol: str, *, since: datetime) -> Sequence[Fill]:
-        listing = self._known(symbol)
-        found: dict[str, Fill] = {}
-        start, now = since, self._host.now()
-        while start <= now:
-            said: dict[str, Any] = {"symbol": listing.name, "startTime": milliseconds(start)}
-            if start + _SPAN < now:
-                said["endTime"] = milliseconds(start + _SPAN)
-            ask = self._get(_v5.FILLS, **said, limit=100)
-            fills = self._all(ask, lambda row: _v5.fill(symbol, listing.instrument.quote, row), full=False)
-            found |= {fill.trade_id: fill for fill in reversed(fills) if fill is not None}
-            start += _SPAN
-        return tuple(sorted(found.values(), key=lambda fill: fill.at))
 
     def check(self) -> Sequence[Finding]:
         calls: list[Callable[[], Any]] = [
@@ -270,41 +234,6 @@ class BybitExchange:
 
     # What the verbs are made of.
 
-    def _get(self, path: str, *, urgent: bool = False, **params: Any) -> Request:
-        said = {} if path in (_v5.WALLET, _v5.ACCOUNT, _v5.KEY) else {"category": "linear"}
-        costs = self._dialect.costs(path)
-        return Request(
-            method="GET", path=path, params=tuple((said | params).items()), costs=costs, urgent=urgent
-        )
-
-    def _post(self, path: str, *, urgent: bool = True, **params: Any) -> Request:
-        said, costs = {"category": "linear"} | params, self._dialect.costs(path)
-        return Request(method="POST", path=path, params=tuple(said.items()), costs=costs, urgent=urgent)
-
-    def _read(self, request: Request, parse: Callable[[Any], T]) -> T:
-        body = self._wire.read(request)
-        return understood(NAME, request, lambda: parse(body["result"]))
-
-    def _rows(self, request: Request, parse: Callable[[Any], T]) -> list[T]:
-        """The rows of one page."""
-        return self._read(request, lambda result: [parse(row) for row in result["list"]])
-
-    def _pages(self, request: Request, parse: Callable[[Any], T], *, full: bool) -> Iterator[list[T]]:
-        """All pages; with `full` a page that is not full is the last, whatever cursor it shows."""
-        most, ask = dict(request.params)["limit"], request
-        for _ in range(_PAGES):
-            rows, cursor = self._read(
-                ask, lambda r: ([parse(row) for row in r["list"]], r.get("nextPageCursor") or "")
-            )
-            yield rows
-            if not rows or not cursor or (full and len(rows) < most):
-                return
-            ask = replace(request, params=(*request.params, ("cursor", cursor)))
-        raise Ambiguous(NAME, request.endpoint, "pages without an end")
-
-    def _all(self, request: Request, parse: Callable[[Any], T], *, full: bool) -> list[T]:
-        return [row for page in self._pages(request, parse, full=full) for row in page]
-
     def _load(self) -> list[Listing]:
         ask = replace(self._get(_v5.INSTRUMENTS, limit=1000), signed=False, bulky=True)
         return [row for row in self._all(ask, _v5.listing, full=False) if row is not None]
@@ -313,25 +242,9 @@ class BybitExchange:
         """By the catalogue, which is read anew when it has grown old."""
         if split(symbol)[2] is InstrumentKind.SPOT:
             ticker = symbol.replace("-", "")
-            text = f"spot is not traded there yet: use the perpetual, {ticker}.P"
+            text = f"{symbol} is spot, not of this product: use the perpetual, {ticker}.P"
             raise InvalidOrder(NAME, f"GET {_v5.INSTRUMENTS}", text)
-        self._listings[symbol] = self._catalogue.listing(symbol)
-        return self._listings[symbol]
-
-    def _known(self, symbol: str) -> Listing:
-        """As last read: an order that is signed already must not wait for a list."""
-        return self._listings.get(symbol) or self._find(symbol)
-
-    def _name(self, symbol: str) -> str:
-        return self._known(symbol).name
-
-    def _price(self, name: str) -> Decimal:
-        ask = replace(self._get(_v5.TICKER, symbol=name), signed=False)
-        return self._read(ask, lambda result: _v5.positive(result["list"][0]["lastPrice"]))
-
-    def _candles(self, name: str, interval: str, limit: int) -> list[Candle]:
-        ask = self._get(_v5.BARS, symbol=name, interval=interval, limit=min(limit, _MOST_BARS))
-        return self._rows(replace(ask, signed=False), _v5.candle)[::-1]
+        return super()._find(symbol)
 
     def _balance(self, coin: str) -> Balance:
         ask = self._get(_v5.WALLET, accountType="UNIFIED")
@@ -344,14 +257,6 @@ class BybitExchange:
         if held.is_hedged:
             raise InvalidOrder(NAME, ask.endpoint, f"{_v5.HEDGE}: {_v5.HEDGE_MEND}")
         return held
-
-    def _open(self, symbol: str) -> list[_v5.Seen]:
-        ask = self._get(_v5.OPEN, urgent=True, symbol=self._name(symbol), limit=50)
-        return self._all(ask, lambda row: _v5.seen(symbol, row), full=True)
-
-    def _by_id(self, path: str, symbol: str, **by: Any) -> list[_v5.Seen]:
-        ask = self._get(path, urgent=True, symbol=self._name(symbol), **by)
-        return self._rows(ask, lambda row: _v5.seen(symbol, row))
 
     def _look(self, symbol: str) -> tuple[_v5.Held, list[_v5.Seen]]:
         self._name(symbol)
@@ -383,7 +288,7 @@ class BybitExchange:
     def _find_stop(self, stop: Order) -> OrderReport:
         if self._is_replaced(stop):
             text = "a newer stop with the same trigger took its place"
-            return replace(_accepted(stop), status=OrderStatus.CANCELED, reason=text)
+            return replace(_v5.accepted(stop), status=OrderStatus.CANCELED, reason=text)
         entry = client_order_id(intent_id=stop.intent_id, leg="e", attempt=1)
         self._name(stop.symbol)
         calls: list[Callable[[], Any]] = [
@@ -465,19 +370,3 @@ def _level(stop: Order) -> str:
 def _as(stop: Order, report: OrderReport) -> OrderReport:
     """A stop of the position's as ours: it follows the size, so that it covers what ours was to cover."""
     return replace(report, client_order_id=stop.client_order_id, quantity=stop.quantity)
-
-
-def _accepted(order: Order) -> OrderReport:
-    """What the answer to an order proves: that it was taken, not what became of it."""
-    return OrderReport(
-        symbol=order.symbol,
-        client_order_id=order.client_order_id,
-        venue_order_id="",
-        side=order.side,
-        type=order.type,
-        quantity=order.quantity,
-        status=OrderStatus.ACCEPTED,
-        price=order.price,
-        trigger_price=order.trigger_price,
-        reduce_only=order.reduce_only,
-    )

@@ -76,36 +76,38 @@ def planned(plan: Plan, *, bought: Decimal) -> tuple[Order, ...]:
     return tuple(made)
 
 
-def layout(*, position: Position, trade: Trade, instrument: Instrument, pairs: bool) -> tuple[Part, ...]:
+def layout(
+    *, position: Position, trade: Trade, instrument: Instrument, price: Decimal | None, pairs: bool
+) -> tuple[Part, ...]:
     """The parts in which an open position of the trade lies, the nearest target first; they add up to it.
 
     None is below what the venue takes at the stop, nor are there more than it lets rest. A target that the
-    venue refused again and again is given up: its part rides on the stop. Without `pairs` there is one stop.
+    venue refused again and again is given up: its part rides on the stop. Without `pairs` there is one stop,
+    and a rung comes apart from it when the `price` is there.
     """
     tight = stoppable(instrument=instrument, stop=trade.stop)
     # What is left and what was sold of it: the whole that the ladder was meant for, fees taken off.
     since = dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
     whole = position.quantity + sum((o.filled_quantity for o in since if o.side is Side.SELL), ZERO)
-    wanted: tuple[Order, ...] = ()
-    if pairs:
-        wanted, _ = targets(
-            intent_id=trade.intent_id,
-            symbol=position.symbol,
-            side=trade.side,
-            quantity=whole,
-            price=trade.price,
-            stop=trade.stop,
-            target=trade.target,
-            close_percent=trade.close_percent,
-            rungs=trade.rungs,
-            instrument=tight,
-        )
+    wanted, _ = targets(
+        intent_id=trade.intent_id,
+        symbol=position.symbol,
+        side=trade.side,
+        quantity=whole,
+        price=trade.price,
+        stop=trade.stop,
+        target=trade.target,
+        close_percent=trade.close_percent,
+        rungs=trade.rungs,
+        instrument=tight,
+    )
     parts, left = [], position.quantity
     for rung in wanted:
         made = _made(trade, Role.TARGET, rung.rung)
         filled = sum((order.filled_quantity for order in made), ZERO)
         quantity = min(max(ZERO, rung.quantity - filled), left)
-        if quantity > 0 and refused(made) < ATTEMPTS:
+        is_due = pairs or (price is not None and rung.price is not None and price >= rung.price)
+        if quantity > 0 and is_due and refused(made) < ATTEMPTS:
             parts.append(Part(rung=rung.rung, price=rung.price, quantity=quantity))
             left -= quantity
     if left > 0:
@@ -155,7 +157,7 @@ def protect(
     if any(order.role is Role.CLOSE and not order.status.is_final for order in unsettled):
         return tuple(taken_back)
     book = _Book(position=position, trade=trade, unsettled=unsettled, price=price, instrument=instrument)
-    parts = layout(position=position, trade=trade, instrument=instrument, pairs=pairs)
+    parts = layout(position=position, trade=trade, instrument=instrument, price=price, pairs=pairs)
     return (*_cover(book, parts, leaving=leaving), *taken_back)
 
 
@@ -176,7 +178,7 @@ def moved(
     """
     there = replace(trade, stop_price=level)
     book = _Book(position=position, trade=there, unsettled=unsettled, price=price, instrument=instrument)
-    parts = layout(position=position, trade=trade, instrument=instrument, pairs=pairs)
+    parts = layout(position=position, trade=trade, instrument=instrument, price=price, pairs=pairs)
     resting = book.resting()
     for part in sorted(parts, key=lambda part: part.quantity, reverse=True):
         orders = resting.get(part.rung, [])

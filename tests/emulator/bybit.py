@@ -250,7 +250,10 @@ class Bybit(Asks, Dialect):
         self._category(asked)
         symbol = asked.text("symbol")
         wanted = self.engine.listings() if symbol is None else [self.engine.by_venue_symbol(symbol)]
-        return {"category": "linear", "list": [market.ticker(self.engine, listing) for listing in wanted]}
+        return {
+            "category": self.category,
+            "list": [market.ticker(self.engine, listing) for listing in wanted],
+        }
 
     def _candles(self, asked: Asked, *, mark: bool = False) -> dict[str, Any]:
         """Newest first; the first may still be open."""
@@ -265,7 +268,7 @@ class Bybit(Asks, Dialect):
         bars = self.engine.candles(listing.symbol, each, first, last)
         bars = (market.months(bars) if interval == "M" else bars)[-rows:]
         return {
-            "category": "linear",
+            "category": self.category,
             "symbol": listing.venue_symbol,
             "list": [market.candle(bar, mark=mark) for bar in reversed(bars)],
         }

@@ -42,6 +42,9 @@ _MOST_AT_ONCE = 500
 
 
 class Acts:
+    #: What the venue calls the product.
+    category = "linear"
+
     def __init__(self, engine: Engine, *, doubts: Doubts) -> None:
         self.engine = engine
         self.doubts = doubts
@@ -315,7 +318,7 @@ class Acts:
             asked.known(*names)
 
     def _category(self, asked: Asked) -> None:
-        if asked.need_text("category") != "linear":
+        if asked.need_text("category") != self.category:
             raise No(PARAMETER, "Illegal category")
 
     def _listing(self, asked: Asked) -> Listing:

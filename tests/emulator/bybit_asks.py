@@ -234,7 +234,7 @@ class Asks(Acts):
             first = int(place)
         more = len(found) > first + rows
         return {
-            "category": "linear",
+            "category": self.category,
             "list": [shown(one) for one in found[first : first + rows]],
             "nextPageCursor": quote(f"{_OPENED_WITH}{first + rows}", safe="") if more else "",
         }

@@ -89,6 +89,13 @@ class Coins:
             and conditional in (None, record.conditional)
         ]
 
+    def find(self, *, order_id: int | None = None, client_id: str | None = None) -> CoinRecord | None:
+        """One order, open or ended, by either id."""
+        for record in reversed(self.records.values()):
+            if order_id in (None, record.id) and client_id in (None, record.client_id):
+                return record
+        return None
+
     def pair(self, record: CoinRecord) -> list[CoinRecord]:
         """The order and, where it is one of two, the other."""
         if record.list_id is None:

@@ -49,6 +49,8 @@ class Market:
     #: Of a spot market: the venue, and what a variable for its address is called.
     venue: str = ""
     url: str = ""
+    #: Whether a target can rest beside its stop there.
+    pairs: bool = True
 
 
 MARKETS = {
@@ -56,6 +58,7 @@ MARKETS = {
     "BYBIT": Market("BTCUSDT.P", "BTC-USDT-PERP"),
     "FTX": Market("BTCPERP", "BTC-USD-PERP"),
     "BINANCE_SPOT": Market("BTCUSDT", "BTC-USDT", venue="BINANCE", url="BINANCE_SPOT"),
+    "BYBIT_SPOT": Market("BTCUSDT", "BTC-USDT", venue="BYBIT", url="BYBIT", pairs=False),
 }
 
 
@@ -290,8 +293,12 @@ class CoinLife(Life):
 
     #: Less the fee of one in a thousand, which is taken in the coin.
     full = Decimal("1.998")
-    #: 97 % of the money.
-    limit_quantity = Decimal("2.31503")
+
+    @property
+    def limit_quantity(self) -> Decimal:  # type: ignore[override]
+        """97 % of the money, in lots."""
+        lot = self.engine.listing(self.market.symbol).instrument.lot_size
+        return Decimal(97000) / 41900 // lot * lot
 
     def covered(self) -> bool:
         """Whether what is open has its stops at this moment."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 VENUES = ("BINANCE", "BYBIT", "FTX")
-SPOTS = ("BINANCE_SPOT",)
+SPOTS = ("BINANCE_SPOT", "BYBIT_SPOT")
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 SHORT = {"action": "sell", "price": "42000", "short SL": "42500", "short TP": "40500"}
 LADDER = {"tp Close": "25", "tp1 Mult": "1", "tp2 Mult": "2"}

@@ -206,7 +206,7 @@ def must_hold(life: Any, play: str, alert_id: str, before: list[str], where: str
         assert life.entered(alert_id) == 2, told
         assert life.position == life.full, told
         assert {stop.trigger for stop in life.stops()} == {41500}, told
-        assert len(life.targets()) == 3, told
+        assert len(life.targets()) == (3 if life.market.pairs else 0), told
     elif play == "limit entry":
         (rests,) = life.resting
         assert (rests.quantity, rests.price) == (life.limit_quantity, 41900), told
@@ -229,7 +229,7 @@ def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
     """Before and after the first two orders that an entry sends."""
     points = points_of(born(lives, venue, "entry"), "entry")
     around = [at for at, what in enumerate(points) if what != "commit" and "leverage" not in what]
-    assert len(around) > 5, points
+    assert len(around) > 3, points
     for at in around[:4]:
         assert die_at(born(lives, venue, "entry"), "entry", at)
 

@@ -224,6 +224,20 @@ def test_while_a_position_is_about_to_end_stops_alone_are_sent() -> None:
     assert said == ["Send sl0 1.00", "Send sl1 0.50", "Send sl2 0.50"]
 
 
+@pytest.mark.parametrize(
+    ("price", "said"),
+    [
+        ("109", []),
+        ("110", ["Swap sl -> sl-2 1.50, tp1 0.50"]),
+        ("121", ["Swap sl -> sl-2 1.00, tp1 0.50, tp2 0.50"]),
+        ("130", ["Swap sl -> tp 1.00, tp1 0.50, tp2 0.50"]),
+    ],
+)
+def test_without_pairs_a_rung_is_sold_when_the_price_is_there(price: str, said: list[str]) -> None:
+    held = alone("2.00")
+    assert brief(ask([entry("2"), held], "2", pairs=False, price=D(price))) == said
+
+
 def test_a_close_on_its_way_is_waited_for() -> None:
     close = order("x", Role.CLOSE, "2", type=OrderType.MARKET, status=S.SUBMITTED)
     assert brief(ask([entry("2"), close], "2")) == []
@@ -302,7 +316,7 @@ def test_parts_add_up_and_each_can_be_placed(
         rungs=tuple(Rung(number=n + 1, multiple=D(n + 1)) for n in range(rungs)),
     )
     position = Position(symbol=SPOT.symbol, quantity=D(lots) / 100)
-    laid = layout(position=position, trade=trade, instrument=instrument, pairs=True)
+    laid = layout(position=position, trade=trade, instrument=instrument, price=None, pairs=True)
     assert sum((part.quantity for part in laid), ZERO) == position.quantity
     assert all(part.quantity * 90 >= SPOT.min_notional for part in laid)
     assert all(part.quantity % SPOT.lot_size == 0 for part in laid)
