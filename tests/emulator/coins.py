@@ -233,6 +233,7 @@ class Coins:
         rises: bool | None,
     ) -> CoinRecord:
         now = self.engine.now()
+        self._at.setdefault(symbol, self.engine.price(symbol))
         return CoinRecord(
             id=0,
             symbol=symbol,
