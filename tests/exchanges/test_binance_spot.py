@@ -11,40 +11,20 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from exchanges import Credentials, Exchange, _api3, connect
+from exchanges import Credentials, _api3, connect
 from exchanges._http import Hosts, Reply, Request
 from tests.conftest import Clock
 from tests.emulator import binance_spot
-from tests.emulator.binance import KEY, SECRET
 from tests.emulator.server import Server
-from tests.exchanges.scripted import CALM
+from tests.exchanges.spot_bench import BTC, SPOT, SpotBench, order
 from trading import errors
 from trading.errors import Denied, InvalidOrder, OrderNotFound
-from trading.model import InstrumentKind, Order, OrderStatus, OrderType, Role, Side, TimeInForce
+from trading.model import Order, OrderStatus, OrderType, Role, Side, TimeInForce
 
 D = Decimal
-BTC = "BTC-USDT"
-SPOT = InstrumentKind.SPOT
 
 
-class Bench:
-    """An adapter in front of the emulated venue."""
-
-    def __init__(self, clock: Clock, server: Server) -> None:
-        self.clock, self.server, self.engine = clock, server, server.engine
-        self.account: Any = server.engine.accounts[0]
-        self.exchange: Exchange = connect(
-            "BINANCE",
-            Credentials(key=KEY, secret=SECRET),
-            network="testnet",
-            hosts=Hosts(clock, patience=CALM),
-            urls={"BINANCE_SPOT": server.url},
-            kind=SPOT,
-        )
-
-    def place(self, order: Order, stop: Order | None = None) -> Any:
-        return self.exchange.place(order, signed_at=self.exchange.time(), stop=stop)
-
+class Bench(SpotBench):
     def last(self, on: str) -> dict[str, str]:
         """The parameters of the newest request, in their order, those of signing left out."""
         seen = [each for each in self.server.log if each.key[0] == on][-1]
@@ -56,25 +36,11 @@ class Bench:
 def bench(clock: Clock) -> Iterator[Bench]:
     engine, dialect = binance_spot.build(clock, own={"BTC": D("0.7")})
     with Server(dialect, engine) as server:
-        yield Bench(clock, server)
+        yield Bench("BINANCE", "BINANCE_SPOT", clock, server)
 
 
-def order(leg: str, role: Role, **more: Any) -> Order:
-    made: dict[str, Any] = {
-        "client_order_id": f"a-{leg}",
-        "intent_id": "a",
-        "symbol": BTC,
-        "role": role,
-        "side": Side.SELL,
-        "type": OrderType.LIMIT,
-        "quantity": D("0.5"),
-        "reduce_only": role is not Role.ENTRY,
-    }
-    return Order(**made | more)
-
-
-ENTRY = order("e", Role.ENTRY, side=Side.BUY, type=OrderType.MARKET, time_in_force=TimeInForce.IOC)
-TARGET = order("tp", Role.TARGET, price=D("62000.10"))
+ENTRY = order("e", Role.ENTRY, side=Side.BUY, time_in_force=TimeInForce.IOC)
+TARGET = order("tp", Role.TARGET, type=OrderType.LIMIT, price=D("62000.10"))
 STOP = order("sl0", Role.STOP, type=OrderType.STOP, trigger_price=D(60000))
 
 
@@ -91,7 +57,7 @@ STOP = order("sl0", Role.STOP, type=OrderType.STOP, trigger_price=D(60000))
             replace(TARGET, time_in_force=TimeInForce.IOC),
             {"side": "SELL", "type": "LIMIT", "timeInForce": "IOC", "price": "62000.1"},
         ),
-        (order("x", Role.CLOSE, type=OrderType.MARKET), {"side": "SELL", "type": "MARKET"}),
+        (order("x", Role.CLOSE), {"side": "SELL", "type": "MARKET"}),
     ],
 )
 def test_an_order_is_spelt_as_the_venue_wants_it(bench: Bench, made: Order, wanted: dict[str, str]) -> None:

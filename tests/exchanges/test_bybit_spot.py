@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from exchanges import Credentials, Exchange, connect
+from exchanges import Credentials, connect
 from exchanges._http import Hosts
 from tests.conftest import Clock
 from tests.emulator import bybit_spot
-from tests.emulator.bybit import KEY, SECRET
 from tests.emulator.server import Server
-from tests.exchanges.scripted import CALM
+from tests.exchanges.spot_bench import BTC, SPOT, SpotBench, order
 from trading.errors import (
     BadCredentials,
     Denied,
@@ -27,37 +26,15 @@ from trading.errors import (
     OrderNotFound,
     Rejected,
 )
-from trading.model import InstrumentKind, Order, OrderStatus, OrderType, Role, Side, TimeInForce
+from trading.model import Order, OrderStatus, OrderType, Role, Side, TimeInForce
 
 D = Decimal
-BTC = "BTC-USDT"
-SPOT = InstrumentKind.SPOT
 CREATE, CANCEL = "POST /v5/order/create", "POST /v5/order/cancel"
 
 
-class Bench:
-    """An adapter in front of the emulated venue."""
-
-    def __init__(self, clock: Clock, server: Server) -> None:
-        self.clock, self.server, self.engine = clock, server, server.engine
-        self.account: Any = server.engine.accounts[0]
-        self.exchange: Exchange = connect(
-            "BYBIT",
-            Credentials(key=KEY, secret=SECRET),
-            network="testnet",
-            hosts=Hosts(clock, patience=CALM),
-            urls={"BYBIT": server.url},
-            kind=SPOT,
-        )
-
-    def place(self, order: Order) -> Any:
-        return self.exchange.place(order, signed_at=self.exchange.time())
-
+class Bench(SpotBench):
     def bodies(self, on: str) -> list[dict[str, Any]]:
         return [json.loads(seen.body) for seen in self.server.log if seen.key[0] == on]
-
-    def resting(self, *ours: Order) -> Any:
-        return self.exchange.look(BTC, ours=ours).resting
 
 
 @pytest.fixture
@@ -65,21 +42,7 @@ def bench(clock: Clock) -> Iterator[Bench]:
     # Calls in a second are counted by a clock that stands still here.
     engine, dialect = bybit_spot.build(clock, own={"BTC": D("0.7")}, limited=False)
     with Server(dialect, engine) as server:
-        yield Bench(clock, server)
-
-
-def order(leg: str, role: Role, **more: Any) -> Order:
-    made: dict[str, Any] = {
-        "client_order_id": f"a-{leg}",
-        "intent_id": "a",
-        "symbol": BTC,
-        "role": role,
-        "side": Side.SELL,
-        "type": OrderType.MARKET,
-        "quantity": D("0.5"),
-        "reduce_only": role is not Role.ENTRY,
-    }
-    return Order(**made | more)
+        yield Bench("BYBIT", "BYBIT", clock, server)
 
 
 ENTRY = order("e", Role.ENTRY, side=Side.BUY)
@@ -142,7 +105,7 @@ def test_a_stop_that_fires_tells_what_it_sold(bench: Bench) -> None:
 def test_a_stop_that_comes_too_late_is_taken_back(clock: Clock, unseen_reads: int) -> None:
     engine, dialect = bybit_spot.build(clock, own={"BTC": D(1)}, limited=False, unseen_reads=unseen_reads)
     with Server(dialect, engine) as server:
-        bench = Bench(clock, server)
+        bench = Bench("BYBIT", "BYBIT", clock, server)
         late = replace(STOP, trigger_price=D(60500))
         if unseen_reads < 3:
             with pytest.raises(InvalidOrder, match="took it for a rising one"):
