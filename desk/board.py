@@ -23,6 +23,7 @@ from trading.rounding import MONEY
 
 #: More questions than that nobody answers.
 MOST_WAITING = 20
+_LATEST = 6
 #: The page says that it is looked at so often, at most.
 _WATCH_EVERY = timedelta(seconds=15)
 
@@ -58,7 +59,7 @@ def board(store: Store, accounts: Mapping[str, Account], *, now: datetime) -> Mo
         }
         positions = _positions(tx, [row for row in rows if row["quantity"] != 0], seen)
         questions = [_question(tx, row) for row in search.waiting(tx, limit=MOST_WAITING)]
-        empty = search.is_empty(tx)
+        latest = search.found(tx, search.Filter(), limit=_LATEST, before=None)
     idle = sorted(set(accounts) - {account for _, account in places})
     shown = [_account(*place, seen.get(place), positions, realised[place]) for place in places]
     # Of each venue the account that has the most to say: trouble before silence before an answer.
@@ -72,7 +73,7 @@ def board(store: Store, accounts: Mapping[str, Account], *, now: datetime) -> Mo
         "idle": idle,
         "positions": positions,
         "waiting": questions,
-        "empty": empty,
+        "latest": [report.headline(row) for row in latest],
     }
 
 

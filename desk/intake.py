@@ -63,9 +63,12 @@ class Intake:
         self._exchanges = exchanges
         self._gate = Gate()
 
-    def receive(self, raw: bytes, *, route: Route, address: str) -> Answer:
-        """Takes one body that came over the web from `address`; never raises."""
-        return self._guarded(lambda: self._receive(raw, route, address))
+    def receive(self, raw: bytes, *, route: Route, address: str, paper: bool = False) -> Answer:
+        """Takes one body that came over the web from `address`; never raises.
+
+        `paper` simulates it, whatever LIVE_TRADING says.
+        """
+        return self._guarded(lambda: self._receive(raw, route, address, paper))
 
     def submit(self, raw: bytes, *, by: str) -> Answer:
         """Takes a command that `by` gave in Discord, spelt as an alert; never raises.
@@ -88,7 +91,7 @@ class Intake:
             self._wake_runner()
         return answer
 
-    def _receive(self, raw: bytes, route: Route, address: str) -> Answer:
+    def _receive(self, raw: bytes, route: Route, address: str, paper: bool) -> Answer:
         now = self._clock()
         known = address in TRADINGVIEW_ADDRESSES
         if not known and self._gate.remembers(address, now):
@@ -102,7 +105,7 @@ class Intake:
         with self._store.write() as tx:
             if not known and self._gate.is_locked(tx, address, now):
                 return refused(429, _LOCKED)
-            return self._take(tx, body, route, Source.TRADINGVIEW, now)
+            return self._take(tx, body, route, Source.TRADINGVIEW, now, live=not paper)
 
     def _submit(self, raw: bytes, by: str) -> Answer:
         try:
@@ -116,7 +119,9 @@ class Intake:
                 journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", now)
             return answer
 
-    def _take(self, tx: Transaction, body: Body, route: Route, source: Source, now: datetime) -> Answer:
+    def _take(
+        self, tx: Transaction, body: Body, route: Route, source: Source, now: datetime, *, live: bool = True
+    ) -> Answer:
         try:
             alert = parse(
                 body,
@@ -134,7 +139,7 @@ class Intake:
             body=body.text,
             route=route,
             source=source,
-            venue=venue_of(alert.exchange, live=self._settings.live_trading),
+            venue=venue_of(alert.exchange, live=live and self._settings.live_trading),
             received_at=now,
             status=IntentStatus.IGNORED if told else IntentStatus.RECEIVED,
             reason=ASKS_FOR_NOTHING if told else "",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from desk.intake import PAPER, Answer, Intake, refused
+from desk.intake import PAPER, Answer, Intake, new_id, refused
 from desk.settings import ROOT, Settings
 from exchanges import available
 from trading.alert import account_of, decode
@@ -27,6 +27,8 @@ _MODEL = ROOT / "alertmodel.txt"
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 #: The sender's name where others have an address.
 _HERE = "dashboard"
+_TRIAL = "trial "
+_LONGEST_ID = 128
 
 
 def templates(settings: Settings) -> Iterator[dict[str, str]]:
@@ -68,10 +70,10 @@ def send(text: str, intake: Intake, settings: Settings, *, ask: bool, now: datet
         fields = dict(decode(filled.encode("utf-8", "replace")).fields)
     except AlertInvalid as error:
         return refused(error.code, error.reason, field=error.field, mend=error.mend)
-    if settings.live_trading:
-        fields["exchange"] = PAPER
+    # A trial must not be taken for the alert itself when that comes, nor the other way round.
+    fields["id"] = f"{_TRIAL}{fields.get('id') or new_id(now)}"[:_LONGEST_ID]
     body = json.dumps(fields | {"passphrase": settings.passphrases[0]}).encode()
-    return intake.receive(body, route=Route.STUDY if ask else Route.ORDER, address=_HERE)
+    return intake.receive(body, route=Route.STUDY if ask else Route.ORDER, address=_HERE, paper=True)
 
 
 def _member(text: str, key: str, value: str) -> str:

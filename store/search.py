@@ -104,11 +104,6 @@ def followed_stop(tx: Connection, alert_id: str) -> Decimal | None:
     return stop
 
 
-def is_empty(tx: Connection) -> bool:
-    """Whether no alert has come yet."""
-    return tx.execute(select(alerts.c.seq).limit(1)).first() is None
-
-
 def accounts(tx: Connection) -> list[str]:
     """Every account that an alert has named for a lane."""
     return sorted(tx.execute(select(positions.c.account).distinct()).scalars())

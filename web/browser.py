@@ -72,7 +72,8 @@ def page(template: str, code: int = 200, **model: Any) -> Response:
     response.headers["Content-Security-Policy"] = _CSP
     # Without a referrer a browser says that a form of this very page came from nowhere.
     response.headers["Referrer-Policy"] = "same-origin"
-    response.headers["Cache-Control"] = "private, no-cache"
+    # What one may see is kept on no disk: the tag is for the page's own script, which remembers it.
+    response.headers["Cache-Control"] = "no-store"
     response.add_etag()
     response.make_conditional(request)
     return response

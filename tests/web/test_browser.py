@@ -95,6 +95,7 @@ def test_a_traders_day(server: Any, visit: Callable[..., Visit], body: Any) -> N
     page.locator(f"#question-{no}").get_by_role("button", name="Decline").click()
     expect(page.locator(f"#question-{no}")).to_have_count(0)
     page.locator(f"#question-{yes}").get_by_role("button", name="Approve").press("Enter")
+    expect(page.locator("#toast")).to_contain_text("ETHUSDT.P entry: done")
     expect(page.locator(f"#question-{yes}")).to_have_count(0)
     expect(page.get_by_role("article", name="LONG ETH-USDT-PERP")).to_be_visible()
     assert at.read(f"/api/alerts/{no}")["status"] == "DECLINED"

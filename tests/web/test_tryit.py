@@ -107,4 +107,14 @@ def test_it_stays_on_paper_where_trading_is_live(make_app: Callable[..., Flask],
     text = json.dumps(body(passphrase=None, exchange="BINANCE"))
     alert_id = visitor.post("/api/try", json={"text": text}).get_json()["alert_id"]
     (row,) = visitor.get("/api/alerts").get_json()["alerts"]
-    assert (row["id"], row["venue"], row["exchange"]) == (alert_id, "PAPER:PAPER", "PAPER")
+    assert (row["id"], row["venue"], row["exchange"]) == (alert_id, "PAPER:BINANCE", "BINANCE")
+
+
+@pytest.mark.parametrize("name", ["the very alert", None])
+def test_a_trial_is_not_the_alert_itself(visitor: Visitor, body: Any, name: str | None) -> None:
+    alert = body(id=name)
+    text = json.dumps({key: value for key, value in alert.items() if key != "passphrase"})
+    tried = visitor.post("/api/try", json={"text": text}).get_json()
+    came = visitor.client.post("/tradingview-to-webhook-order", json=alert)
+    assert came.status_code == 202
+    assert came.get_json()["alert_id"] != tried["alert_id"]

@@ -64,11 +64,25 @@ const Desk = (() => {
     try {
       const told = await ask(path, body);
       tell(done ?? told.message);
+      if (told.alert_id) outcome(told.alert_id).catch((error) => tell(error.message));
     } catch (error) {
       tell(error instanceof TypeError ? "No answer from the server: look whether it was done." : error.message);
     } finally {
       for (const button of buttons) button.disabled = false;
       await refresh();
+    }
+  }
+
+  // A vote is a word: what the runner made of it is told as soon as it is known.
+  async function outcome(id) {
+    for (let tries = 0; tries < 20; tries += 1) {
+      await new Promise((done) => setTimeout(done, 500));
+      const alert = await ask(`/api/alerts/${id}`, null, "GET");
+      if (["DONE", "DENIED", "DECLINED", "EXPIRED", "FAILED"].includes(alert.status)) {
+        tell(`${alert.ticker} ${alert.message}: ${alert.status.toLowerCase()}${alert.reason ? `, ${alert.reason}` : ""}`);
+        await refresh();
+        return;
+      }
     }
   }
 
