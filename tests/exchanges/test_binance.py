@@ -247,12 +247,12 @@ def test_orders_are_counted_by_account_and_protection_has_a_reserve(bench: HttpB
 def test_the_weight_that_the_ticker_tells_is_not_believed(bench: HttpBench) -> None:
     ready(bench)
     full = {"X-MBX-USED-WEIGHT-1M": "2390"}
-    ticker, config = "GET /fapi/v2/ticker/price", base(CONFIG)
+    ticker, trades = "GET /fapi/v2/ticker/price", "GET /fapi/v1/userTrades"
     bench.arrange({"answers": [{"on": ticker, "json": {"price": "1"}, "headers": full}]})
     bench.exchange.price(BTC)
     bench.exchange.price(BTC)
-    bench.arrange({"answers": [{"on": CONFIG, "json": config, "headers": full}]})
-    bench.exchange.balance(BTC)
+    bench.arrange({"answers": [{"on": trades, "json": [], "headers": full}]})
+    bench.exchange.fills(BTC, since=bench.exchange.time())
     with pytest.raises(Throttled):
         bench.exchange.price(BTC)
     bench.exchange.look(BTC, ours=())
