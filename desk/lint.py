@@ -7,6 +7,7 @@ send or store anything, or show a passphrase.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from trading.lint import Finding, lint
 from trading.template import messages_of, read_script
 
 PINE = ".pine"
+_BLOCK = re.compile(rb"^```json[ \t]*\r?\n(.*?)^```[ \t]*\r?$", re.MULTILINE | re.DOTALL)
 
 
 def main(
@@ -41,7 +43,7 @@ def main(
     script = None if script_text is None else read_script(script_text)
     if beside is not None and beside != path:
         print(f"read beside it: {beside}")
-    messages = [(1, raw)]
+    messages = _messages(raw)
     if path is not None and path.suffix == PINE:
         messages = [(line, text.encode()) for line, text in messages_of(script_text or "")]
         if not messages:
@@ -62,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     what = "Every problem of an alert, or of the template of one, with its line and its mend."
     parser = argparse.ArgumentParser(prog="python -m desk.lint", description=what)
     parser.add_argument(
-        "file", metavar="FILE", help="alert, template or .pine script; - reads what is piped in"
+        "file", metavar="FILE", help="alert, template, text with ```json blocks, or .pine; - is a pipe"
     )
     parser.add_argument(
         "--script",
@@ -71,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
         help="the script whose plots the template reads; else the one beside FILE, if there is just one",
     )
     return parser
+
+
+def _messages(raw: bytes) -> list[tuple[int, bytes]]:
+    """The message of a file, or those that a text like alertmodel.txt has in blocks of ```json; with their
+    lines."""
+    blocks = _BLOCK.finditer(raw)
+    found = [(raw.count(b"\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
+    return found or [(1, raw)]
 
 
 def _beside(path: Path) -> Path | None:

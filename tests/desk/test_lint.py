@@ -209,6 +209,19 @@ def test_the_command_reads_what_a_script_carries(
     assert "it carries no message" in capsys.readouterr().out
 
 
+def test_the_command_reads_the_blocks_of_a_text(
+    no_settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = datetime(2026, 11, 3, tzinfo=UTC)
+    assert command.main([str(ROOT / "alertmodel.txt")], env_file=no_settings, clock=lambda: later) == 0
+    path = tmp_path / "notes.md"
+    blocks = [f"```json\n{text}```\n" for text in (broken.ALERT, BROKEN["NaN target"].text)]
+    path.write_text("# Mine\n\n" + "\n".join(blocks))
+    assert run(path, no_settings) == 1
+    line = 3 + broken.ALERT.count("\n") + 3 + 12
+    assert f"{path}:{line}: long TP: 'NaN' is no number" in capsys.readouterr().out
+
+
 def test_the_command_takes_the_servers_default_account(no_settings: Path, tmp_path: Path) -> None:
     path = tmp_path / "alert.json"
     path.write_text(BROKEN["no account"].text)
