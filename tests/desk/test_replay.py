@@ -75,9 +75,14 @@ STORY = [
 
 
 def many(count: int, seed: int) -> str:
-    """A long story: two accounts, two instruments, all messages, limits, repeats, questions, nonsense."""
+    """A long story: two accounts, four instruments, all messages, limits, repeats, questions, nonsense."""
     chance = random.Random(seed)
-    prices = {"BTCUSDT.P": Decimal(50000), "ETHUSDT.P": Decimal(3000), "XRPUSDT.P": Decimal("0.5")}
+    prices = {
+        "BTCUSDT.P": Decimal(50000),
+        "ETHUSDT.P": Decimal(3000),
+        "XRPUSDT.P": Decimal("0.5"),
+        "SOLUSDT": Decimal(150),
+    }
     lines, now = [], 0.0
     for number in range(count):
         now += chance.choice((1, 20, 90, 700))
@@ -166,6 +171,7 @@ def test_the_rehearsal_is_what_the_whole_desk_does(seed: int, sqlite_url: str) -
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3, 9))
 def test_the_rehearsal_is_what_the_whole_desk_does_at_length(seed: int, sqlite_url: str) -> None:
     text = many(150, seed)
