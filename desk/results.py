@@ -17,12 +17,16 @@ from typing import NamedTuple
 
 from store import Store, Transaction, feed
 from store.views import Row
+from trading import pnl
 from trading.errors import StoreUnavailable
 from trading.model import ZERO, OrderType, Role
 
 log = logging.getLogger(__name__)
 
 Place = tuple[str, str, str]
+
+#: The share of a position that may be left behind: coins are sold in lots.
+_DUST = Decimal("0.002")
 
 
 class Gain(NamedTuple):
@@ -92,6 +96,19 @@ class _Open:
     net: Decimal = ZERO
     fee: Decimal = ZERO
     last_at: datetime | None = None
+    most: Decimal = ZERO
+
+    def add(self, row: Row) -> None:
+        """One more fill; a fee that was taken in the base currency is not held."""
+        self.quantity += row["quantity"] if row["side"] == "BUY" else -row["quantity"]
+        if row["fee_currency"] == row["symbol"].split("-")[0]:
+            self.quantity -= row["fee"]
+        self.most = max(self.most, abs(self.quantity))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left but what is too little to sell."""
+        return abs(self.quantity) <= self.most * _DUST
 
 
 @dataclass(slots=True)
@@ -186,7 +203,9 @@ class Results:
                 direction="LONG" if row["side"] == "BUY" else "SHORT",
                 risk=intent["worst_loss"],
             )
-        fee = _fee(row)
+        fee = pnl.fee_in_quote(
+            symbol=row["symbol"], fee=row["fee"], fee_currency=row["fee_currency"], price=row["price"]
+        )
         net = row["realised_pnl"] - fee
         own = current.strategy if current else _strategy(intent) if intent else row["account"]
         self._takings.strategies.add(own)
@@ -200,8 +219,8 @@ class Results:
             current.net += net
             current.fee += fee
             current.last_at = row["at"]
-            current.quantity += row["quantity"] if row["side"] == "BUY" else -row["quantity"]
-            if current.quantity == 0:
+            current.add(row)
+            if current.is_over:
                 self._close(place, self._open.pop(place))
 
     def _day(self, at: datetime) -> datetime:
@@ -281,15 +300,6 @@ def _strategy(intent: Row) -> str:
         if isinstance(interval, str) and interval
         else str(intent["account"])
     )
-
-
-def _fee(row: Row) -> Decimal:
-    """In quote units; a fee in a third currency has no price here, and is not counted."""
-    base, quote = row["symbol"].split("-")[:2]
-    fee: Decimal = row["fee"]
-    if row["fee_currency"] == quote:
-        return fee
-    return fee * row["price"] if row["fee_currency"] == base else ZERO
 
 
 def _seconds(one: datetime | None, other: datetime | None) -> float | None:

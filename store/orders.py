@@ -350,11 +350,15 @@ def fills_of(tx: Connection, lane: Lane) -> list[Fill]:
 def realised_since(tx: Connection, *, venue: str, account: str, since: datetime) -> Decimal:
     """Realised P&L of an account from `since` on, fees taken off, in quote units."""
     rows = tx.execute(
-        select(fills.c.realised_pnl, fills.c.fee).where(
+        select(fills.c.symbol, fills.c.price, fills.c.realised_pnl, fills.c.fee, fills.c.fee_currency).where(
             fills.c.venue == venue, fills.c.account == account, fills.c.at >= since
         )
     )
-    return sum((row.realised_pnl - row.fee for row in rows), ZERO)
+    net = ZERO
+    for row in rows:
+        fee = pnl.fee_in_quote(symbol=row.symbol, fee=row.fee, fee_currency=row.fee_currency, price=row.price)
+        net += row.realised_pnl - fee
+    return net
 
 
 def describe(order: Order) -> str:

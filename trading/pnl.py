@@ -86,15 +86,9 @@ def apply(*, ledger: Ledger, fill: Fill) -> tuple[Ledger, Decimal]:
     >>> book.quantity, book.fees
     (Decimal('0.999'), Decimal('0.100'))
     """
-    base, quote = fill.symbol.split("-")[:2]
-    need_decimals(fee=fill.fee)
-    in_base = fill.fee_currency == base and fill.fee != 0
+    in_base = fill.fee_currency == fill.symbol.split("-")[0] and fill.fee != 0
+    fee = fee_in_quote(symbol=fill.symbol, fee=fill.fee, fee_currency=fill.fee_currency, price=fill.price)
     with localcontext(MONEY):
-        fee = ZERO
-        if in_base:
-            fee = fill.fee * fill.price
-        elif fill.fee_currency == quote:
-            fee = fill.fee
         book, realised = add_fill(
             ledger=ledger, side=fill.side, quantity=fill.quantity, price=fill.price, fee=fee
         )
@@ -103,6 +97,22 @@ def apply(*, ledger: Ledger, fill: Fill) -> tuple[Ledger, Decimal]:
         side = Side.SELL if fill.fee > 0 else Side.BUY
         book, more = add_fill(ledger=book, side=side, quantity=abs(fill.fee), price=fill.price, fee=ZERO)
         return book, realised + more
+
+
+def fee_in_quote(*, symbol: str, fee: Decimal, fee_currency: str, price: Decimal) -> Decimal:
+    """A fill's fee in quote units: at the fill's price where it was taken in the base currency.
+
+    Zero for one in a third currency (BNB), which has no price here. Raises ValueError for what is no amount.
+
+    >>> fee_in_quote(symbol="BTC-USDT", fee=Decimal("0.001"), fee_currency="BTC", price=Decimal(42000))
+    Decimal('42.000')
+    """
+    base, quote = symbol.split("-")[:2]
+    need_decimals(fee=fee, price=price)
+    with localcontext(MONEY):
+        if fee_currency == base:
+            return fee * price
+        return fee if fee_currency == quote else ZERO
 
 
 def from_fills(*, fills: Iterable[Fill]) -> Ledger:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from desk import export, scores
-from desk.results import Closed, Execution, Gain, Results, Takings, midnight
+from desk.results import Closed, Execution, Gain, Results, Takings, _Open, midnight
 from desk.scores import Scope, since
 from store import feed
 
@@ -82,6 +82,16 @@ def test_a_trade_from_its_entry_to_where_it_is_flat(rig: Any) -> None:
     assert closed.net + closed.fee == Decimal("0.5") * 500 + Decimal("1.5") * 400
     assert sum(each.net for each in told.gains) == closed.net
     assert {each.strategy for each in told.gains} == {"Momentum"}
+
+
+def test_coins_that_are_too_few_to_sell_do_not_keep_a_trade_open() -> None:
+    held = _Open(intent_id="x", opened_at=AT, strategy="A", direction="LONG", risk=None)
+    bought = {"side": "BUY", "quantity": Decimal(1), "fee": Decimal("0.001"), "fee_currency": "BTC"}
+    held.add(bought | {"symbol": "BTC-USDT"})
+    assert (held.quantity, held.is_over) == (Decimal("0.999"), False)
+    sold = {"side": "SELL", "quantity": Decimal("0.998"), "fee": Decimal(40), "fee_currency": "USDT"}
+    held.add(sold | {"symbol": "BTC-USDT"})
+    assert (held.quantity, held.is_over) == (Decimal("0.001"), True)
 
 
 def test_a_reversal_ends_one_trade_and_begins_the_next(rig: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from store import Store, search, sessions, watch
+from store import Store, orders, search, sessions, watch
 from store.search import Filter
-from store.tables import alerts, intents
+from store.tables import alerts, fills, intents
 from store.watch import Seen
 from tests.store.rows import add
 
@@ -86,3 +86,13 @@ def test_a_session_is_known_until_its_time_and_then_forgotten(store: Store, cloc
         sessions.drop(tx, digest="two")
         sessions.drop(tx, digest="two")
         assert sessions.mark_of(tx, digest="two", now=clock()) is None
+
+
+def test_a_days_fees_are_counted_in_quote_units(store: Store, clock: Any) -> None:
+    trades = [("BTC-USDT", "0.001", "BTC"), ("BTC-USDT", "3", "USDT"), ("BTC-USDT-PERP", "0.01", "BNB")]
+    with store.write() as tx:
+        for number, (symbol, fee, currency) in enumerate(trades):
+            money = {"price": Decimal(40000), "fee": Decimal(fee), "fee_currency": currency}
+            lane = {"venue": "X", "account": "MAIN", "symbol": symbol, "trade_id": str(number)}
+            add(tx, fills, clock(), realised_pnl=Decimal(10), **money, **lane)
+        assert orders.realised_since(tx, venue="X", account="MAIN", since=clock()) == 30 - 40 - 3
