@@ -183,7 +183,8 @@ class Intake:
 
     def _refuse(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> Answer:
         self._keep(tx, text, error, route, now)
-        said = _storable(f"An alert was refused and not traded. {error}"[:_LONGEST_REASON])
+        mend = f". {error.mend[0].upper()}{error.mend[1:]}" if error.mend else ""
+        said = _storable(f"An alert was refused and not traded. {error}{mend}"[:_LONGEST_REASON])
         outbox.notify(tx, kind="refused", text=said, alert_id=None, now=now)
         return refused(error.code, error.reason, field=error.field, mend=error.mend)
 

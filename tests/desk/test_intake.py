@@ -103,7 +103,9 @@ def test_a_field_that_is_missing_is_named_kept_and_told(door: Door) -> None:
         told = tx.execute(select(notices)).one()
     assert (kept.code, kept.field, kept.route) == (422, "long SL", "tradingview-to-webhook-order")
     assert "BTCUSDT.P" in kept.body
-    assert "long SL" in told.text
+    mend = 'rite "long SL": "{{plot("Long SL")}}", and plot the level from the signal on'
+    assert answer.body["mend"] == f"w{mend}"
+    assert told.text == f"An alert was refused and not traded. long SL: an entry needs a stop. W{mend}"
     assert door.count(alerts) == 0
 
 
