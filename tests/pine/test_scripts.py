@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections import Counter
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -15,12 +16,15 @@ from desk import lint
 from desk.playback import Clock
 from desk.settings import load
 from desk.wholedesk import WholeDesk
+from exchanges import available
 from store import open_store
 from tests.pine import proof
 from tests.pine.candles import LENGTH, TICK
 from tests.pine.proof import LOT, MAIN, OTHERS, SCRIPTS, STRATEGY, Market
+from trading.alertmodel import Example, examples
+from trading.lint import lint as check
 from trading.model import Route, plain
-from trading.template import messages_of
+from trading.template import messages_of, read_script
 
 DOCUMENT = proof.ROOT / "docs" / "pine.md"
 STUDY, ONE, LIBRARY = (
@@ -29,6 +33,11 @@ STUDY, ONE, LIBRARY = (
     "Quick-Alert-Library.pine",
 )
 SHORT = Market(1, 0, 900)
+TEMPLATES = [
+    example
+    for example in examples((proof.ROOT / "alertmodel.txt").read_text(encoding="utf-8"))
+    if example.is_template
+]
 NAMES = sorted(path.name for path in SCRIPTS.glob("*.pine"))
 
 
@@ -106,6 +115,16 @@ def test_a_header_says_what_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_linter_finds_nothing(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lint.main([str(SCRIPTS / name)], env_file=tmp_path / "none") == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("example", TEMPLATES, ids=lambda example: example.title)
+def test_the_templates_of_alertmodel_read_plots_that_are_there(example: Example) -> None:
+    script = read_script(text(STUDY if example.title.startswith("Study") else STRATEGY))
+    now = datetime(2026, 11, 3, tzinfo=UTC)
+    found = check(
+        example.body_text.encode(), exchanges=available(), default_subaccount=None, now=now, script=script
+    )
+    assert found == []
 
 
 @pytest.mark.parametrize("name", NAMES)
