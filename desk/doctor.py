@@ -27,9 +27,9 @@ from store.schema import SchemaState
 from trading import errors, sizing
 from trading.alert import account_of
 from trading.errors import DeskError, SettingsError, VenueError
-from trading.model import AccountRules, ApprovalMode, Instrument, plain
+from trading.model import AccountRules, ApprovalMode, Instrument, InstrumentKind, plain
 from trading.rounding import ceil_to
-from trading.symbols import symbol_of
+from trading.symbols import split, symbol_of
 
 MIGRATE = "run `python -m desk.migrate`"
 _KEY = "check API_KEY_…, API_SECRET_… and the NETWORK_… that they belong to"
@@ -280,18 +280,30 @@ class Doctor:
                 yield from self._there(name, account.rules, venue)
 
     def _there(self, name: str, rules: AccountRules, venue: str) -> Iterator[Finding]:
-        """What the venue says of it."""
-        exchange = live(venue, name, self._settings, self._hosts, self._spelling(name))
+        """What the venue says of it: of each product that the account may trade by its LIMITS."""
+        symbols = rules.limits.symbols
+        spot = [spelt for spelt in symbols or () if _is_spot(spelt)]
+        others = _USUAL if symbols is None else [spelt for spelt in symbols if spelt not in spot]
+        for kind, traded in ((InstrumentKind.PERPETUAL, others), (InstrumentKind.SPOT, spot)):
+            if traded:
+                yield from self._product(name, rules, venue, kind, traded)
+
+    def _product(
+        self, name: str, rules: AccountRules, venue: str, kind: InstrumentKind, traded: Sequence[str]
+    ) -> Iterator[Finding]:
+        more = {} if kind is InstrumentKind.PERPETUAL else {"kind": kind}
+        exchange = live(venue, name, self._settings, self._hosts, self._spelling(name), **more)
         found = exchange.check()
         yield from found
         try:
             self._ahead[name] = self._clock() - exchange.time()
-            for each in _instruments(exchange, name, rules):
+            for each in _instruments(exchange, name, traded, are_named=rules.limits.symbols is not None):
                 if isinstance(each, Finding):
                     yield each
                 elif rules.risk is not None and rules.leverage is not None:
                     given = {"RISK": rules.risk, "LEVERAGE": rules.leverage}
-                    yield _leverage(exchange, name, rules.leverage, each.symbol)
+                    if kind is InstrumentKind.PERPETUAL:
+                        yield _leverage(exchange, name, rules.leverage, each.symbol)
                     yield _smallest(exchange, name, given, rules.limits.max_notional, each)
         except VenueError:
             # What stands in the way is told already where the venue's own check found it.
@@ -328,15 +340,23 @@ def _held(findings: Iterator[Finding], *, mend: str) -> Iterator[Finding]:
         yield _error(f"the check itself failed: {type(error).__name__}", mend)
 
 
-def _instruments(exchange: Exchange, name: str, rules: AccountRules) -> Iterator[Instrument | Finding]:
+def _is_spot(spelt: str) -> bool:
+    try:
+        return split(symbol_of(spelt))[2] is InstrumentKind.SPOT
+    except errors.AlertInvalid:
+        return False
+
+
+def _instruments(
+    exchange: Exchange, name: str, symbols: Sequence[str], *, are_named: bool
+) -> Iterator[Instrument | Finding]:
     """What the account trades: the symbols of its LIMITS, else the perpetuals that everybody knows."""
-    symbols = rules.limits.symbols
-    for spelt in symbols or _USUAL:
+    for spelt in symbols:
         try:
             yield exchange.instrument(symbol_of(spelt))
         except (errors.AlertInvalid, errors.InvalidOrder) as error:
             why = error.reason if isinstance(error, errors.AlertInvalid) else error.message
-            if symbols is not None:
+            if are_named:
                 yield _error(f"LIMITS_{name}: symbols: {why}", f"correct {spelt}, or take it out")
 
 

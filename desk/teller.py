@@ -66,9 +66,11 @@ class Teller:
     def _seen(self, venue: str, account: str, rows: list[views.Row]) -> Seen:
         open_now = [row["symbol"] for row in rows if row["quantity"] != 0]
         try:
-            exchange = self._venues.exchange(Lane(venue, account, rows[0]["symbol"]))
-            balance = exchange.balance((open_now or [rows[0]["symbol"]])[0])
-            prices = {symbol: exchange.price(symbol) for symbol in open_now}
+            first = (open_now or [rows[0]["symbol"]])[0]
+            balance = self._venues.exchange(Lane(venue, account, first)).balance(first)
+            # Perpetuals and spot of one account have adapters of their own.
+            lanes = [Lane(venue, account, symbol) for symbol in open_now]
+            prices = {lane.symbol: self._venues.exchange(lane).price(lane.symbol) for lane in lanes}
         except Denied as denied:
             return Seen(venue=venue, account=account, at=self._clock(), trouble=denied.reason)
         except VenueError as error:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from exchanges import Capabilities, _fapi
+from exchanges import Capabilities, Finding, _fapi
 from exchanges._catalogue import Listing
 from exchanges._fapi import amount, from_ms, level
 from exchanges._limits import Budget
@@ -225,6 +225,18 @@ def fill(symbol: str, told: Any) -> Fill:
         at=from_ms(told["time"]),
         maker=told["isMaker"] is True,
     )
+
+
+def rights(key: Any) -> Iterator[Finding]:
+    """What is wrong with the rights of a key."""
+    may = {name: key[name] in (True, "true") for name in ("enableWithdrawals", "enableSpotAndMarginTrading")}
+    if may["enableWithdrawals"]:
+        mend = "take that right away in API Management, or make a key without it"
+        yield Finding(fatal=True, text="the key may withdraw", mend=mend)
+    if not may["enableSpotAndMarginTrading"]:
+        yield Finding(
+            fatal=True, text="the key may not trade spot", mend="enable spot for it in API Management"
+        )
 
 
 def balance(account: Mapping[str, Any], currency: str) -> Balance:

@@ -182,6 +182,7 @@ class Spot:
             return (_checks.trouble(error, key=_api3.KEY),)
         found = [
             _checks.clock(self._host),
+            *self._rights(),
             Finding(
                 fatal=False,
                 text=f"{plain(money.free)} of {plain(money.total)} {money.currency} are free for spot",
@@ -191,6 +192,16 @@ class Spot:
         if account["canTrade"] is not True:
             found.append(Finding(fatal=True, text="the account may not trade", mend=_fapi.SUPPORT))
         return found
+
+    def _rights(self) -> Sequence[Finding]:
+        """What the key may do; testnet and demo have no such call, and a person must look."""
+        request = self._dialect.ask(_fapi.RIGHTS, 1)
+        try:
+            return self._read(request, lambda key: tuple(_api3.rights(key)))
+        except VenueError as error:
+            mend = "look at it in API Management: reading and spot enabled, withdrawals not"
+            text = f"whether the key may withdraw, the host did not tell ({error})"
+            return (Finding(fatal=False, text=text, mend=mend),)
 
     # Between the verbs and the wire
 

@@ -27,8 +27,9 @@ def places(clock: Any) -> Iterator[Callable[..., Place]]:
     """Opens a venue; `how` as its emulator's build takes it."""
     with ExitStack() as stack:
 
-        def make(name: str, **how: Any) -> Place:
-            engine, dialect = importlib.import_module(f"tests.emulator.{name.lower()}").build(clock, **how)
+        def make(name: str, *, spot: bool = False, **how: Any) -> Place:
+            module = f"tests.emulator.{name.lower()}{'_spot' if spot else ''}"
+            engine, dialect = importlib.import_module(module).build(clock, **how)
             return Place(name, stack.enter_context(Server(dialect, engine)))
 
         yield make

@@ -210,16 +210,28 @@ def test_a_limit_on_the_notional_may_be_the_smallness(
 def test_symbols_of_limits_are_those_looked_at(
     places: Callable[..., Place], examine: Callable[..., Told]
 ) -> None:
-    symbols = '["1000PEPEUSDT.P", "ETH-USDT-PERP", "NOSUCHUSDT.P", "BTCUSDT", "?"]'
+    symbols = '["1000PEPEUSDT.P", "ETH-USDT-PERP", "NOSUCHUSDT.P", "?"]'
     told = examine(**places("BYBIT").environ, LIMITS_MAIN=f'{{"symbols": {symbols}}}')
     assert [mend for _, mend in told.errors] == [
         "correct NOSUCHUSDT.P, or take it out",
-        "correct BTCUSDT, or take it out",
         "correct ?, or take it out",
     ]
     told.says("ok", "1000PEPE-USDT-PERP: with ")
     told.says("ok", "ETH-USDT-PERP: with ")
     assert "BTC-USDT-PERP: with " not in told.output
+
+
+@pytest.mark.parametrize("name", ["BINANCE_SPOT", "BYBIT_SPOT"])
+def test_symbols_of_limits_that_are_spot_are_looked_at_in_the_spot_wallet(
+    places: Callable[..., Place], examine: Callable[..., Told], name: str
+) -> None:
+    place, venue = places(name.removesuffix("_SPOT"), spot=True), name.removesuffix("_SPOT")
+    told = examine(**place.environ, LIMITS_MAIN='{"symbols": ["BTCUSDT", "NOSUCHUSDT"]}')
+    assert told.only()[1] == "correct NOSUCHUSDT, or take it out"
+    told.says("ok", "100000 of 100000 USDT are free for spot")
+    told.says("ok", "BTC-USDT: with 100000 USDT free")
+    assert venue in told.output
+    assert not [seen for seen in place.server.log if "fapi" in seen.path or "position" in seen.path]
 
 
 def test_a_venue_without_a_host_of_its_own(examine: Callable[..., Told]) -> None:
