@@ -93,6 +93,7 @@ _MENDS = {
     -2025: "cancel orders that rest",
     -2027: "lower LEVERAGE, at which the venue allows larger positions",
     -2028: "raise LEVERAGE, or lower RISK",
+    **dict.fromkeys((-4016, -4024), "it is beyond the band around the price that the venue allows now"),
     -4028: "lower LEVERAGE of this account to what the instrument allows",
     -4045: "cancel stops that rest",
     -4118: "other reduce-only orders take the whole position: cancel them",

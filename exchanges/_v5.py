@@ -109,6 +109,7 @@ _MENDS = {
     10010: "add this server's address to the key's list",
     10028: "upgrade the account to a unified trading account",
     10029: "add the symbol to the key's list",
+    **dict.fromkeys((110003, 170192, 170193, 170194), "it is beyond the band that the venue allows now"),
     33004: "the key has expired: make a new one, bound to an address",
 }
 

@@ -60,7 +60,8 @@ _PAGE, _MOST_CANDLES = 100, 5000
 
 _KEY = "set this account's API_KEY_… and API_SECRET_… anew"
 _SUBACCOUNT = "use a key of the subaccount that the alert names"
-_MONEY = "add collateral, or lower RISK_… or LEVERAGE_…"
+#: One leverage for the whole account: a lower one needs more margin for what is open elsewhere.
+_MONEY = "add collateral, lower RISK_…, or close what is open; a lower LEVERAGE_… frees nothing"
 #: Errors have no codes, only texts: class, mend, and how they begin; the first that fits counts. Pages
 #: 400-bad-request and 401-unauthorized; what those leave out is as clients of 2022 knew it.
 _ERRORS: tuple[tuple[type[VenueError], str, tuple[str, ...]], ...] = (
