@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trading import parts
+from trading import holding, parts
+from trading.errors import Denied
 from trading.model import (
     ZERO,
     Instrument,
@@ -324,3 +325,31 @@ def test_parts_add_up_and_each_can_be_placed(
     assert len({part.rung for part in laid}) == len(laid)
     assert [part for part in laid if part.price is None] in ([], [laid[-1]])
     assert isinstance(laid[0], Part)
+
+
+def test_of_a_pair_the_target_is_cancelled_and_of_a_stop_alone_the_stop() -> None:
+    two_stops = [*pair(1, "0.50", "110"), order("sl1-2", Role.STOP, "0.50", rung=1)]
+    names = [o.client_order_id.removeprefix(f"{ID}-") for o in parts.heads([*two_stops, alone("1")])]
+    assert names == ["tp1", "sl1-2", "sl"]
+
+
+def test_what_was_planned_and_has_not_left_is_what_is_sent() -> None:
+    waiting = [replace(o, status=S.INITIALIZED) for o in FULL]
+    said = brief(ask([entry("2"), *waiting], "1.99"))
+    assert said == ["Send tp+sl0 1.01", "Send tp1+sl1 0.49", "Send tp2+sl2 0.49"]
+    # A breakeven has moved the stop since: the planned ones would rest in the old place.
+    said = brief(ask([entry("2"), *waiting], "1.99", stop_price=D(95)))
+    assert said == ["Send tp+sl0-2 1.01", "Send tp1+sl1-2 0.49", "Send tp2+sl2-2 0.49"]
+
+
+def test_what_rests_for_a_rung_that_is_over_goes_when_nothing_needs_its_room() -> None:
+    over = replace(pair(1, "0.50", "110")[0], status=S.FILLED, filled_quantity=D("0.50"))
+    stray = order("sl1-2", Role.STOP, "0.50", rung=1, trigger_price=D(90))
+    said = brief(ask([entry("2"), over, stray, *FULL[2:]], "1.50"))
+    assert said == ["Cancel sl1-2 0.50"]
+
+
+def test_an_entry_of_which_too_little_would_be_left_is_refused() -> None:
+    with pytest.raises(Denied, match=r"0\.05 BTC would be left, and a stop at 90 needs 0\.06 or more"):
+        holding.need_stoppable(quantity=D("0.06"), fee=D("0.001"), stop=D(90), instrument=SPOT)
+    holding.need_stoppable(quantity=D("0.07"), fee=D("0.001"), stop=D(90), instrument=SPOT)
