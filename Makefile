@@ -26,7 +26,7 @@ test: install ## the test suite, and the coverage that it must reach
 	$(PYTHON) -m coverage report --fail-under=90
 
 slow: install ## the slow tests, which `make test` leaves out
-	$(PYTHON) -m pytest -n 2 --dist worksteal -m "slow and not live"
+	$(PYTHON) -m pytest -n 3 --dist worksteal -m "slow and not live"
 
 demo: install ## alertmodel.txt told line by line, on paper (or VENUES=emulated)
 	@$(PYTHON) -m desk.demo --venues $(VENUES)
