@@ -35,6 +35,10 @@ def test_secrets_stay_inside(spelt: str) -> None:
     [
         ("https://www.tradingview.com/x/AbC/", True),
         ("http://example.com:8080/a?b=c#d", True),
+        ("https://localhost/x", False),
+        ("https://x.com:99999999/", False),
+        ("https://ex\u00e4mple.com/", False),
+        ("https://x.com/[a](b)", False),
         ("javascript:alert(1)", False),
         ("https://", False),
         ("https://a b", False),
@@ -46,6 +50,14 @@ def test_secrets_stay_inside(spelt: str) -> None:
 )
 def test_only_addresses_are_linked(address: str | None, fine: bool) -> None:
     assert TONGUE.link(address) == (address if fine else None)
+
+
+@pytest.mark.parametrize("text", ["http://a[x](http://b.c)", "[a\nb](http://b.c)", "http://a/**b** ||c||"])
+def test_an_address_smuggles_no_markup_in(text: str) -> None:
+    said = TONGUE.clean(text)
+    assert "](" not in said
+    assert "/**" not in said
+    assert " ||" not in said
 
 
 def test_long_texts_are_cut_and_lines_kept_together() -> None:
