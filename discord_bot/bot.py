@@ -62,10 +62,9 @@ class Bot(discord.Client):
             settings.discord_err_channel_id,
         )
         self._main, self._logs, self._errors = (channel or 0 for channel in channels)
-        self._settings = settings
         self._store = store
         self._clock = clock
-        tongue = Tongue(settings.secrets)
+        tongue = self._tongue = Tongue(settings.secrets)
         self._feed = Feed(self, store, clock, tongue, main=self._main, logs=self._logs, errors=self._errors)
         self._approvals = Approvals(self, store, clock, tongue, self._feed, settings.discord_approvers)
         self._commands = Commands(store, settings, clock, tongue, lambda: self.latency)
@@ -126,7 +125,7 @@ class Bot(discord.Client):
         if name.lower() not in self._commands.all:
             return
         call = self._call(message.author, f"{more}\n{rest}" if more else rest, message.id, message.channel.id)
-        if any(secret in message.content for secret in self._settings.passphrases):
+        if self._tongue.holds_secret(message.content):
             await self._take_away(message)
         try:
             said = await self._commands.run(name.lower(), call)
@@ -226,6 +225,8 @@ class Bot(discord.Client):
             return
         await interaction.response.defer()
         rest = " ".join(each for each in given if each)
+        # What was given is shown above the answer, to whoever sees that.
+        await interaction.response.defer(ephemeral=self._tongue.holds_secret(rest))
         call = self._call(interaction.user, rest, interaction.id, interaction.channel_id or self._main)
         await interaction.followup.send(await self._commands.run(name, call))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from store import Store, charts, trades, views, words
 from trading.errors import AlertInvalid, StoreUnavailable
 from trading.model import plain
 from trading.symbols import symbol_of
+
+log = logging.getLogger(__name__)
 
 #: Of a chart that somebody asks for; where the alert does not tell.
 INTERVAL = "15"
@@ -109,6 +112,9 @@ class Commands:
             return "The database does not answer: nothing was done. Try again."
         except AlertInvalid as error:
             return self._tongue.clean(str(error), 500)
+        except Exception:
+            log.exception("!%s failed", name)
+            return f"!{name} failed here, by a defect of ours: the log has it. Look before you try again."
 
     # -- reads -----------------------------------------------------------------------------------------
 

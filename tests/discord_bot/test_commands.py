@@ -197,3 +197,14 @@ def test_a_database_that_is_away_is_said(room: Any, ann: int, monkeypatch: pytes
 
     monkeypatch.setattr("store.words.halt", away)
     assert "nothing was done" in answer(room, ann, "!halt")
+
+
+def test_a_defect_is_answered_as_well(room: Any, eve: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "positions", lambda *args, **kwargs: {}["a defect"])
+    assert "failed here" in answer(room, eve, "!positions")
+    assert "failed here" in room.discord.slash(eve, "positions").text
+
+
+def test_a_slash_command_with_the_passphrase_is_answered_in_private(room: Any, ann: int) -> None:
+    assert room.discord.slash(ann, "payload", json=json.dumps(ENTRY | {"passphrase": PASSPHRASE})).private
+    assert not room.discord.slash(ann, "payload", json=json.dumps(ENTRY)).private

@@ -244,6 +244,7 @@ class Rest:
         if asked.acknowledged is not None:
             raise Refused(400, 40060, "Interaction has already been acknowledged.")
         asked.acknowledged = given["type"]
+        asked.private = bool((given.get("data") or {}).get("flags", 0) & 64)
         if given["type"] == 4:
             self._keep(asked, given["data"], files)
         self.world.changed.notify_all()

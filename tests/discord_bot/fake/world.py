@@ -68,6 +68,7 @@ class Asked:
     id: int
     token: str
     acknowledged: int | None = None
+    private: bool = False
     answers: list[dict[str, Any]] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
 
