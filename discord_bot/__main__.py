@@ -115,7 +115,6 @@ async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:
 async def _live(bot: Bot, token: str) -> None:
     async with bot:
         await bot.login(token)
-        await bot.publish()
         await bot.connect()
 
 

@@ -88,9 +88,10 @@ class Bot(discord.Client):
     # -- what discord.py calls -------------------------------------------------------------------------
 
     async def setup_hook(self) -> None:
-        """Once, before the gateway: the commands and the two tasks."""
+        """Once, before the gateway: the commands and the tasks; none of them holds the connection up."""
         self._add_commands()
-        self._tasks = [asyncio.create_task(self._tell_on()), asyncio.create_task(self._beat_on())]
+        works = (self._tell_on(), self._beat_on(), self._publish())
+        self._tasks = [asyncio.create_task(work) for work in works]
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Events that come while it closes have nobody left to go to."""
@@ -269,8 +270,11 @@ class Bot(discord.Client):
             added.guild_only = True
             self._tree.add_command(added)
 
-    async def publish(self) -> None:
-        """Tells Discord the slash commands; without them the text commands remain."""
+    async def _publish(self) -> None:
+        """Tells Discord the slash commands; without them the text commands remain.
+
+        Discord may ask to wait for minutes here, where a bot was started often.
+        """
         try:
             await self._tree.sync()
         except Exception as error:  # noqa: BLE001  # nothing about them is worth being without a bot

@@ -73,6 +73,14 @@ def test_slash_commands_that_cannot_be_published_leave_the_text_commands(
     room.discord.card("pong")
 
 
+def test_slash_commands_that_have_to_wait_hold_nothing_up(make_room: Callable[..., Any]) -> None:
+    room = make_room()
+    room.discord.throttle("PUT", "/commands$", 300.0, times=99)
+    room.start_bot()
+    alert_id, _ = room.ask()
+    assert room.status(alert_id) == "AWAITING_APPROVAL"
+
+
 def test_a_refused_token_ends_it(discord_: Discord, sqlite_url: str) -> None:
     async def live() -> None:
         await entry.supervise(load(ENVIRON), store, asyncio.Event(), lambda: datetime.now(UTC))

@@ -166,6 +166,7 @@ class Discord(World):
 
     def slash(self, who: int, name: str, **options: str) -> Asked:
         """A slash command; returns once the bot has answered it."""
+        self.until(lambda: self.commands, what="slash commands")
         with self.changed:
             (command,) = [each for each in self.commands if each["name"] == name]
             known = {option["name"]: option for option in command["options"]}
