@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 
 import discord
 
-from discord_bot.feed import NO, YES, Feed, mark
+from discord_bot.feed import NO, OUTSIDE, YES, Feed, mark
 from discord_bot.texts import Tongue
 from store import Store, cards, words
 from store.cards import Card
 from store.words import Ballot
-from trading.errors import StoreUnavailable
 from trading.model import IntentStatus
 
 log = logging.getLogger(__name__)
 
+#: So many early reactions are kept in mind.
+_EARLY = 100
 _STRANGER = "Your reaction was taken away: only those named in DISCORD_APPROVERS may vote."
 
 
@@ -72,6 +74,13 @@ class Approvals:
         self._approvers = frozenset(approvers)
         #: Set when votes may have been missed: by a start, or by a database that did not answer.
         self.missed = asyncio.Event()
+        #: Messages under which somebody reacted before they were known as cards.
+        self._early: deque[int] = deque(maxlen=_EARLY)
+
+    @property
+    def are_due(self) -> bool:
+        """Whether reactions are to be read that no event has told, or told too early."""
+        return self.missed.is_set() or not set(self._early).isdisjoint(self._feed.born)
 
     def may(self, who: Person) -> bool:
         """Whether somebody may vote and command."""
@@ -85,20 +94,34 @@ class Approvals:
         try:
             card = await asyncio.to_thread(self._card, payload.message_id)
             if card is None:
+                # Whoever is quick sees a card before Discord has told its number here.
+                if payload.message_id not in self._early:
+                    self._early.append(payload.message_id)
                 return
             who = await self._who(card, payload.user_id, payload.member)
             await self._judge(card, who, approve=payload.emoji.name == YES)
-        except (StoreUnavailable, discord.HTTPException, OSError) as error:
+        except OUTSIDE as error:
             log.error("a reaction could not be read, it is looked at again: %s", error)
             self.missed.set()
 
     async def catch_up(self) -> None:
-        """Reads what stands under every card that waits: reactions made while nobody looked."""
+        """Reads what stands under every card that waits: reactions made while nobody looked.
+
+        A card that cannot be read keeps no other from being read. Raises the first failure.
+        """
         self.missed.clear()
+        for known in set(self._early).intersection(self._feed.born):
+            self._early.remove(known)
+        failed: list[Exception] = []
         try:
             for card in await asyncio.to_thread(self._waiting):
-                await self._feed.invite(card)
-                await self._read(card)
+                for work in (self._read, self._feed.invite):
+                    try:
+                        await work(card)
+                    except OUTSIDE as error:
+                        failed.append(error)
+            if failed:
+                raise failed[0]
         except BaseException:
             self.missed.set()
             raise
@@ -106,6 +129,7 @@ class Approvals:
     async def _read(self, card: Card) -> None:
         """Nobody can say which came first: where there is a no, it counts before every yes."""
         place = self._client.get_partial_messageable(card.channel_id)
+        strangers: list[tuple[Person, bool]] = []
         for emoji, approve in ((NO, False), (YES, True)):
             try:
                 message = await place.fetch_message(card.message_id)
@@ -115,12 +139,23 @@ class Approvals:
             if reaction is None:
                 continue
             async for user in reaction.users():
-                if user != self._client.user:
-                    await self._judge(card, await self._who(card, user.id, user), approve=approve, late=True)
+                if user == self._client.user:
+                    continue
+                who = await self._who(card, user.id, user)
+                if self._may_vote(who):
+                    await self._judge(card, who, approve=approve, late=True)
+                else:
+                    strangers.append((who, approve))
+        # Last: whoever must be sent away, and that Discord does not let it, keeps no vote from counting.
+        for who, approve in strangers:
+            await self._send_away(card, who, YES if approve else NO)
+
+    def _may_vote(self, who: Person) -> bool:
+        return not who.is_bot and self.may(who)
 
     async def _judge(self, card: Card, who: Person, *, approve: bool, late: bool = False) -> None:
         """`late`: what it finds may have been judged and told before."""
-        if who.is_bot or not self.may(who):
+        if not self._may_vote(who):
             await self._send_away(card, who, YES if approve else NO)
             return
 

@@ -176,7 +176,7 @@ class Bot(discord.Client):
             self._pruned_at = time.monotonic()
 
     async def _count(self) -> None:
-        if self._approvals.missed.is_set():
+        if self._approvals.are_due:
             await self._approvals.catch_up()
 
     async def _beat_on(self) -> None:
@@ -224,7 +224,6 @@ class Bot(discord.Client):
         if not self._is_ours(interaction.channel):
             await interaction.response.send_message("Not in this channel.", ephemeral=True)
             return
-        await interaction.response.defer()
         rest = " ".join(each for each in given if each)
         # What was given is shown above the answer, to whoever sees that.
         await interaction.response.defer(ephemeral=self._tongue.holds_secret(rest))

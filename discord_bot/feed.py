@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -38,6 +39,8 @@ CHART = "chart.png"
 #: Notices taken in one go; cards that nothing happened to are looked at this often; what is older is no news.
 _BATCH = 40
 _QUIET = timedelta(seconds=20)
+_GROUPS = 20
+_BORN = 100
 OLD = timedelta(hours=24)
 #: Told log lines are kept for so long.
 _KEPT = timedelta(days=7)
@@ -94,6 +97,8 @@ class Feed:
         self._main, self._logs, self._errors = main, logs, errors
         self._threadless: dict[int, int] = {}
 
+        #: Messages that became cards here, the newest.
+        self.born: deque[int] = deque(maxlen=_BORN)
     async def step(self) -> bool:
         """Tells what is to be told now; False if that was nothing. Raises what Discord or the store raise."""
         notices = await asyncio.to_thread(self._waiting)
@@ -222,6 +227,7 @@ class Feed:
         """Puts both reactions under a question, or makes sure that they are there."""
         message = await self._message(card)
         try:
+        self.born.append(card.message_id)
             for emoji in (YES, NO):
                 await message.add_reaction(emoji)
                 mark("invited")

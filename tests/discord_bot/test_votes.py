@@ -11,8 +11,10 @@ from PIL import Image
 
 from desk import control
 from store import outbox
+from tests.desk.conftest import LONG
 from tests.discord_bot.fake.world import NO, YES
 from tests.emulator.server import Server
+from trading.model import Route
 
 
 @pytest.mark.parametrize("room_url", ["sqlite", "postgres"], indirect=True)
@@ -260,3 +262,27 @@ def test_what_is_no_entry_is_asked_as_well(room: Any, ann: int, message: str) ->
     room.voted(alert_id)
     assert room.status(alert_id) == "DONE"
     room.shows(card, "done")
+
+
+def test_who_is_quicker_than_discords_answer_has_voted(room: Any, ann: int) -> None:
+    """The card is seen, and answered to, before the bot is told which message it is."""
+    room.discord.fault("POST", "/messages$", 503, times=2, after=True)
+    alert_id = room.send("entry", route=Route.STUDY, **LONG)
+    card = room.discord.card(alert_id)
+    room.discord.tap(ann, card, YES)
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+
+
+def test_what_cannot_be_taken_away_or_read_keeps_no_vote_from_counting(room: Any, ann: int, eve: int) -> None:
+    first, _ = room.ask()
+    alert_id, card = room.ask(subaccount="other")
+    room.stop_bots()
+    room.discord.tap(eve, card, NO)
+    room.discord.tap(ann, card, YES)
+    room.discord.fault("DELETE", f"/{card.id}/reactions/", 400, times=99)
+    room.discord.fault("GET", f"/messages/{room.discord.card(first).id}$", 503, times=99)
+    room.start_bot()
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+    assert room.status(first) == "AWAITING_APPROVAL"
