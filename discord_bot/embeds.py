@@ -110,15 +110,15 @@ def _entry(embed: discord.Embed, model: Model, question: Model, tongue: Tongue) 
 
 
 def _targets(model: Model, question: Model) -> list[str]:
-    told = question.get("targets")
-    if told:
-        return [
-            f"{number}.  {each['price']}  ×  {each['quantity']}  ({each['reward']} R)"
-            for number, each in enumerate(told, start=1)
-        ]
+    """As they rest where they were sent, else as the question told them."""
+    told = question.get("targets") or []
+    rewards = {each["price"]: each["reward"] for each in told}
+    # One that was sent again counts once, as it is now.
+    sent = {order["price"]: order for order in model["orders"] if order["role"] == "target"}
     return [
-        f"{number}.  {order['price']}  ×  {order['quantity']}"
-        for number, order in enumerate((o for o in model["orders"] if o["role"] == "target"), start=1)
+        f"{number}.  {each['price']}  ×  {each['quantity']}"
+        + (f"  ({rewards[each['price']]} R)" if rewards.get(each["price"]) else "")
+        for number, each in enumerate(list(sent.values()) or told, start=1)
     ]
 
 

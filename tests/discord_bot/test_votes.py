@@ -286,3 +286,17 @@ def test_what_cannot_be_taken_away_or_read_keeps_no_vote_from_counting(room: Any
     room.voted(alert_id)
     assert room.status(alert_id) == "DONE"
     assert room.status(first) == "AWAITING_APPROVAL"
+
+
+def test_targets_are_told_as_they_were_sized_at_the_yes(room: Any, ann: int) -> None:
+    """Another trade has taken half of the collateral meanwhile."""
+    alert_id, card = room.ask()
+    assert "42500  ×  0.5  (1 R)" in card.text
+    room.send("entry", ticker="ETHUSDT.P", action="buy", price="3000", **{"long SL": "2990"})
+    room.discord.tap(ann, card, YES)
+    room.voted(alert_id)
+    room.shows(card, ": open")
+    targets = [order for order in room.alert(alert_id)["orders"] if order["role"] == "target"]
+    assert targets[0]["quantity"] != "0.5"
+    for order in targets:
+        assert f"{order['price']}  ×  {order['quantity']}  (" in card.text
