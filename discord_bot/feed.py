@@ -24,7 +24,7 @@ from discord.abc import Messageable
 from desk import report
 from discord_bot import embeds, pictures
 from discord_bot.embeds import Model
-from discord_bot.texts import MOST_CONTENT, Tongue, packed
+from discord_bot.texts import MOST_CONTENT, Tongue, packed, shortened
 from store import Store, cards, outbox
 from store.cards import Card, Event
 from store.outbox import Notice
@@ -36,11 +36,12 @@ log = logging.getLogger(__name__)
 OUTSIDE = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError, StoreUnavailable)
 YES, NO = "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
 CHART = "chart.png"
-#: Notices taken in one go; cards that nothing happened to are looked at this often; what is older is no news.
+#: Notices looked at in one go, and told before cards are followed; cards that nothing happened to are
+#: looked at this often; what is older is no news.
 _BATCH = 40
-_QUIET = timedelta(seconds=20)
 _GROUPS = 20
 _BORN = 100
+_QUIET = timedelta(seconds=20)
 OLD = timedelta(hours=24)
 #: Told log lines are kept for so long.
 _KEPT = timedelta(days=7)
@@ -96,15 +97,16 @@ class Feed:
         self._tongue = tongue
         self._main, self._logs, self._errors = main, logs, errors
         self._threadless: dict[int, int] = {}
-
         #: Messages that became cards here, the newest.
         self.born: deque[int] = deque(maxlen=_BORN)
+
     async def step(self) -> bool:
         """Tells what is to be told now; False if that was nothing. Raises what Discord or the store raise."""
-        notices = await asyncio.to_thread(self._waiting)
-        while notices:
-            group = _group(notices)
-            notices = notices[len(group) :]
+        for _ in range(_GROUPS):
+            # Asked anew each time: a question does not wait for lines of the log that came before it.
+            group = _group(await asyncio.to_thread(self._waiting))
+            if not group:
+                break
             await self._tell_somehow(group)
             await asyncio.to_thread(self._stamp, group)
             mark("stamped")
@@ -141,6 +143,11 @@ class Feed:
         """One notice that cannot be shown, by a defect of ours, must not hold up all that follow."""
         try:
             await self._tell(group)
+        except discord.HTTPException as error:
+            # A channel that is closed can be opened again; what Discord takes in no form, it never will.
+            if _passes(error) or isinstance(error, (discord.NotFound, discord.Forbidden)):
+                raise
+            log.error("a notice of kind %s is told nowhere: %s", group[0].kind, error)
         except OUTSIDE:
             raise
         except Exception:
@@ -220,6 +227,7 @@ class Feed:
                 return made
 
         card = await asyncio.to_thread(write)
+        self.born.append(card.message_id)
         mark("kept")
         return card
 
@@ -227,13 +235,14 @@ class Feed:
         """Puts both reactions under a question, or makes sure that they are there."""
         message = await self._message(card)
         try:
-        self.born.append(card.message_id)
             for emoji in (YES, NO):
                 await message.add_reaction(emoji)
                 mark("invited")
         except discord.NotFound:
             log.warning("the card of alert %s was deleted: decide it on the dashboard", card.alert_id)
-        except discord.Forbidden as error:
+        except discord.HTTPException as error:
+            if _passes(error):
+                raise
             # People can still bring their own.
             log.error("no reaction can be put under cards: %s", error)
 
@@ -256,32 +265,39 @@ class Feed:
             return
         embed = embeds.card(model, _data(card.data), self._tongue)
         digest = embeds.digest(embed)
-        there = digest == card.shown or await self._edit(card, embed)
-        if there:
+        shown = digest == card.shown or await self._edit(card, embed)
+        if shown is not False:
             await self._tell_story(card, model, news)
-        live = there and (bool(news) or not model["over"])
+        # What could not be shown is tried again when the card is looked at next.
+        live = shown is None or (shown and (bool(news) or not model["over"]))
 
         def write() -> None:
             with self._store.write() as tx:
-                cards.shown(tx, card.alert_id, digest=digest, live=live, now=self._clock())
+                said = card.shown if shown is None else digest
+                cards.shown(tx, card.alert_id, digest=said, live=live, now=self._clock())
                 if news:
                     cards.told(tx, card.alert_id, seq=news[-1].seq)
 
         await asyncio.to_thread(write)
 
-    async def _edit(self, card: Card, embed: discord.Embed) -> bool:
-        """Changes the message; False if somebody has deleted it."""
+    async def _edit(self, card: Card, embed: discord.Embed) -> bool | None:
+        """Changes the message; False if somebody has deleted it, None if it may not be changed now."""
         message = await self._message(card)
-        try:
-            # Unlike a new message, an edit does not take the client's word for it.
-            await message.edit(embed=embed, allowed_mentions=discord.AllowedMentions.none())
-        except discord.NotFound:
-            log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
-            return False
-        except discord.HTTPException as error:
-            if _passes(error):
-                raise
-            log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
+        bare: dict[str, Any] = {"content": _bare(embed), "embed": None}
+        for given in ({"content": None, "embed": embed}, bare):
+            try:
+                # Unlike a new message, an edit does not take the client's word for it.
+                await message.edit(**given, allowed_mentions=discord.AllowedMentions.none())
+                break
+            except discord.NotFound:
+                log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
+                return False
+            except discord.HTTPException as error:
+                if _passes(error):
+                    raise
+                log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
+                if isinstance(error, discord.Forbidden):
+                    return None
         mark("edited")
         return True
 
@@ -299,7 +315,7 @@ class Feed:
         try:
             thread = card.thread_id or await self._open_thread(card, model)
             for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
-                await self._say(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
+                await self._post(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
                 mark("told")
         except (StoreUnavailable, aiohttp.ClientError, OSError, TimeoutError):
             raise
@@ -315,9 +331,9 @@ class Feed:
     async def _open_thread(self, card: Card, model: Model) -> int:
         """The thread of a card that has none yet, as far as we know."""
         message = await self._message(card)
-        name = f"{model['message']} {model['symbol']} {card.alert_id[-6:]}"
+        name = self._tongue.bare(f"{model['message']} {model['symbol']} {card.alert_id[-6:]}", 90)
         try:
-            thread_id = (await message.create_thread(name=name[:90], auto_archive_duration=1440)).id
+            thread_id = (await message.create_thread(name=name, auto_archive_duration=1440)).id
         except discord.HTTPException as error:
             if error.code != _HAS_THREAD:
                 raise
@@ -342,28 +358,36 @@ class Feed:
         picture: bytes | None = None,
         embed: discord.Embed | None = None,
     ) -> discord.Message:
-        """One message; the same key again within minutes is the same message."""
-        given: dict[str, Any] = {"nonce": _nonce(key)}
-        if embed is not None:
-            given["embed"] = embed
-        if picture is not None:
-            given["file"] = discord.File(BytesIO(picture), CHART)
+        """One message, in the main channel where its own is closed; the same key again is the same one."""
         try:
-            return await (await self._places.place(channel_id)).send(text, **given)
-        except (discord.NotFound, discord.Forbidden) as error:
-            if channel_id not in (self._logs, self._errors) or channel_id == self._main:
+            return await self._post(channel_id, text, key, picture, embed)
+        except discord.HTTPException as error:
+            if channel_id == self._main or _passes(error):
                 raise
             log.error("channel %d cannot be written to: %s", channel_id, error)
-            if picture is not None:
-                given["file"] = discord.File(BytesIO(picture), CHART)
-            return await (await self._places.place(self._main)).send(text, **given)
-        except discord.HTTPException as error:
-            if error.status != 400 or embed is None:
-                raise
-            # Better a bare line than no card.
-            log.error("a card was refused: %s", error)
-            bare = f"{embed.title}\n{embed.description or ''}"[:MOST_CONTENT]
-            return await (await self._places.place(channel_id)).send(bare, nonce=_nonce(f"{key} bare"))
+            return await self._post(self._main, text, key, picture, embed)
+
+    async def _post(
+        self,
+        channel_id: int,
+        text: str | None,
+        key: str,
+        picture: bytes | None = None,
+        embed: discord.Embed | None = None,
+    ) -> discord.Message:
+        """One message in the fullest form that Discord takes there; raises its last refusal."""
+        refused: discord.HTTPException | None = None
+        for content, given in _forms(text, picture, embed):
+            try:
+                place = await self._places.place(channel_id)
+                return await place.send(content, nonce=_nonce(key), **given)
+            except discord.HTTPException as error:
+                bare_too = isinstance(error, discord.Forbidden) and not given
+                if _passes(error) or isinstance(error, discord.NotFound) or bare_too:
+                    raise
+                log.error("not all of it can be shown in channel %d: %s", channel_id, error)
+                refused = error
+        raise refused or ValueError("a message without any form")
 
     async def _message(self, card: Card) -> discord.PartialMessage:
         place = await self._places.place(card.channel_id)
@@ -375,7 +399,7 @@ class Feed:
 
     def _waiting(self) -> list[Notice]:
         with self._store.read() as tx:
-            return outbox.unposted(tx, _BATCH)
+            return outbox.unposted(tx, _BATCH, last=_LINES | {"chart"})
 
     def _stamp(self, group: list[Notice]) -> None:
         with self._store.write() as tx:
@@ -403,16 +427,33 @@ class Feed:
 
 def _passes(error: discord.HTTPException) -> bool:
     """Whether it is Discord's own trouble, over some time later."""
-    return error.status >= 500 or error.status == 429
+    return error.status >= 500 or error.status in (401, 408, 429)
+
+
+def _forms(
+    text: str | None, picture: bytes | None, embed: discord.Embed | None
+) -> list[tuple[str | None, dict[str, Any]]]:
+    """The same message with less and less in it: better a bare line than no card."""
+    bare = text if embed is None else _bare(embed)
+    shown: dict[str, Any] = {} if embed is None else {"embed": embed}
+    forms: list[tuple[str | None, dict[str, Any]]] = []
+    if picture is not None:
+        forms.append((text, shown | {"file": discord.File(BytesIO(picture), CHART)}))
+    if shown:
+        forms.append((text, shown))
+    about = f" ({embed.footer.text})" if embed is not None else ""
+    return [*forms, (bare, {}), (f"Discord refuses to show this; the dashboard has it{about}.", {})]
+
+
+def _bare(embed: discord.Embed) -> str:
+    """What a card says where it cannot be shown as one."""
+    return shortened(f"{embed.title}\n{embed.description or ''}\n{embed.footer.text or ''}", MOST_CONTENT)
 
 
 def _group(notices: list[Notice]) -> list[Notice]:
-    """The first notice, and the log lines right behind it that go into the same message."""
-    kind = notices[0].kind
-    if kind not in _LINES:
-        return notices[:1]
-    count = next((at for at, notice in enumerate(notices) if notice.kind != kind), len(notices))
-    return notices[:count]
+    """The first notice; of log lines all of its kind, they go into the same message."""
+    kind = notices[0].kind if notices else ""
+    return [each for each in notices if each.kind == kind] if kind in _LINES else notices[:1]
 
 
 def _data(text: str | None) -> Model:

@@ -52,13 +52,13 @@ def notify(
     tx.execute(insert(tx, tables.notices).values(at=now, kind=kind, alert_id=alert_id, text=text, data=data))
 
 
-def unposted(tx: Connection, limit: int) -> list[Notice]:
-    """The oldest notices that no channel has taken yet."""
+def unposted(tx: Connection, limit: int, *, last: Collection[str] = ()) -> list[Notice]:
+    """The oldest notices that no channel has taken yet; kinds in `last` after all others."""
     notices = tables.notices.c
     rows = tx.execute(
         select(notices.seq, notices.at, notices.kind, notices.alert_id, notices.text, notices.data)
         .where(notices.posted_at.is_(None))
-        .order_by(notices.seq)
+        .order_by(notices.kind.in_(last), notices.seq)
         .limit(limit)
     )
     return [Notice(**row) for row in rows.mappings()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +14,8 @@ from desk import control, logs
 from discord_bot import embeds
 from store import cards, outbox, switches
 from tests.desk.conftest import PASSPHRASE
-from tests.discord_bot.fake.world import BOT, YES
+from tests.discord_bot.fake.world import BOT, NO, YES
+from tests.emulator.server import Server
 from trading.model import Route
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
@@ -365,3 +367,103 @@ def test_the_bots_own_messages_are_no_commands(room: Any) -> None:
     room.discord.card("💬 tp1")
     room.told()
     assert not any("pong" in text for text in texts(room, room.discord.main))
+
+
+def test_a_chart_for_a_channel_that_is_gone_holds_nobody_up(room: Any) -> None:
+    """The thread in which somebody asked was deleted before the chart came."""
+    gone = room.discord.channel("gone")
+    with room.discord.changed:
+        del room.discord.channels[gone]
+    data = json.dumps({"channel_id": gone, "symbol": "BTC-USDT-PERP", "exchange": "X", "interval": "15"})
+    with room.store.write() as tx:
+        outbox.notify(tx, kind="chart", text="a chart", alert_id=None, now=room.clock(), data=data)
+    alert_id = room.send("entry", **LONG)
+    room.told()
+    room.discord.card("No chart of a chart")
+    room.shows(room.discord.card(alert_id), "open")
+
+
+@pytest.mark.parametrize("path", ["/messages$", "/reactions/"])
+def test_what_discord_never_takes_holds_nobody_up(room: Any, path: str) -> None:
+    """As for words that it blocks, or where twenty reactions stand under a card already."""
+    room.discord.fault("*", path, 400, times=10**6)
+    asked = room.send("entry", route=Route.STUDY, **LONG)
+    room.told()
+    with room.discord.changed:
+        room.discord.rest.faults.clear()
+    alert_id = room.send("entry", ticker="ETHUSDT.P", action="buy", price="3000", **{"long SL": "2900"})
+    room.shows(room.discord.card(alert_id), "open")
+    assert room.status(asked) == "AWAITING_APPROVAL"
+
+
+def test_without_leave_to_attach_files_the_question_is_put(
+    make_room: Callable[..., Any], exchange: Server, ann: int
+) -> None:
+    room = make_room(DISCORD_APPROVERS=str(ann), BINANCE_API_URL=exchange.url)
+    room.discord.forbidden.add(("attach", room.discord.main))
+    room.start_bot()
+    alert_id, card = room.ask(interval="15")
+    assert card.attachments == []
+    room.discord.tap(ann, card, YES)
+    room.voted(alert_id)
+    room.shows(card, "open")
+
+
+def test_a_card_that_came_as_a_line_is_a_card_as_soon_as_it_may(room: Any, ann: int) -> None:
+    room.discord.fault("POST", "/messages$", 400)
+    alert_id, card = room.ask()
+    assert "waits for a yes" in card.content
+    room.discord.tap(ann, card, NO)
+    room.voted(alert_id)
+    room.shows(card, "declined, not traded")
+    assert "waits for a yes" not in card.text
+
+
+def test_a_card_that_is_refused_when_it_changes_says_it_in_a_line(room: Any, ann: int) -> None:
+    alert_id, card = room.ask()
+    room.discord.fault("PATCH", f"/{card.id}$", 400)
+    room.discord.tap(ann, card, NO)
+    room.voted(alert_id)
+    room.shows(card, "declined, not traded")
+    assert "waits for a yes" not in card.text
+
+
+def test_a_card_that_could_not_be_changed_is_changed_later(room: Any, ann: int) -> None:
+    alert_id, card = room.ask()
+    room.told()
+    room.discord.fault("PATCH", f"/{card.id}$", 403)
+    room.discord.tap(ann, card, NO)
+    room.voted(alert_id)
+    room.discord.until(lambda: room.discord.calls("PATCH", f"/{card.id}$"))
+
+    def see() -> bool:
+        room.clock.advance(25)
+        return "declined by ann" in card.text
+
+    room.discord.until(see, what=card.text)
+
+
+def test_a_question_does_not_wait_for_lines_of_the_log(make_room: Callable[..., Any]) -> None:
+    """Hundreds of lines before it, of two kinds in turn: Discord takes five messages in five seconds."""
+    room = make_room()
+    with room.store.write() as tx:
+        for number in range(300):
+            kind = "log" if number % 2 else "error"
+            outbox.notify(tx, kind=kind, text=f"line {number}", alert_id=None, now=room.clock())
+    alert_id = room.send("entry", route=Route.STUDY, **LONG)
+    room.start_bot()
+    card = room.discord.card(alert_id, reactions=2)
+    room.told()
+    lines = texts(room, room.discord.logs) + texts(room, room.discord.errors)
+    assert len(lines) < 25
+    assert all(f"line {number}\n" in "".join(lines) for number in range(300))
+    assert all(message.id > card.id for message in room.discord.in_channel(room.discord.logs))
+
+
+def test_the_name_of_a_thread_keeps_secrets_as_well(room: Any) -> None:
+    room.send("entry", **LONG)
+    alert_id = room.send(f"{room.discord.token} breakeven", **{"long Breakeven": "41800"})
+    card = room.discord.card(alert_id)
+    thread = room.discord.until(lambda: room.discord.channels.get(card.id))
+    assert "breakeven BTC-USDT-PERP" in thread["name"]
+    assert room.discord.token not in thread["name"] + card.text
