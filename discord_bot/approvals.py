@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,8 +23,6 @@ from trading.model import IntentStatus
 
 log = logging.getLogger(__name__)
 
-#: So many early reactions are kept in mind.
-_EARLY = 100
 _STRANGER = "Your reaction was taken away: only those named in DISCORD_APPROVERS may vote."
 
 
@@ -74,13 +71,11 @@ class Approvals:
         self._approvers = frozenset(approvers)
         #: Set when votes may have been missed: by a start, or by a database that did not answer.
         self.missed = asyncio.Event()
-        #: Messages under which somebody reacted before they were known as cards.
-        self._early: deque[int] = deque(maxlen=_EARLY)
 
     @property
     def are_due(self) -> bool:
-        """Whether reactions are to be read that no event has told, or told too early."""
-        return self.missed.is_set() or not set(self._early).isdisjoint(self._feed.born)
+        """Whether reactions are to be read that no event has told, or told before their card was known."""
+        return self.missed.is_set() or bool(self._feed.born)
 
     def may(self, who: Person) -> bool:
         """Whether somebody may vote and command."""
@@ -94,9 +89,6 @@ class Approvals:
         try:
             card = await asyncio.to_thread(self._card, payload.message_id)
             if card is None:
-                # Whoever is quick sees a card before Discord has told its number here.
-                if payload.message_id not in self._early:
-                    self._early.append(payload.message_id)
                 return
             who = await self._who(card, payload.user_id, payload.member)
             await self._judge(card, who, approve=payload.emoji.name == YES)
@@ -105,17 +97,21 @@ class Approvals:
             self.missed.set()
 
     async def catch_up(self) -> None:
-        """Reads what stands under every card that waits: reactions made while nobody looked.
+        """Reads what stands under cards that wait: reactions made while nobody looked.
 
-        A card that cannot be read keeps no other from being read. Raises the first failure.
+        Under all of them where some were missed, else under new ones: whoever is quick sees a card before
+        Discord has told its number here. A card that cannot be read keeps no other from being read; raises
+        the first failure.
         """
+        all_of_them = self.missed.is_set()
+        born = set(self._feed.born)
         self.missed.clear()
-        for known in set(self._early).intersection(self._feed.born):
-            self._early.remove(known)
+        self._feed.born.clear()
         failed: list[Exception] = []
         try:
             for card in await asyncio.to_thread(self._waiting):
-                for work in (self._read, self._feed.invite):
+                works = (self._read, self._feed.invite) if all_of_them else (self._read,)
+                for work in works if all_of_them or card.message_id in born else ():
                     try:
                         await work(card)
                     except OUTSIDE as error:
@@ -212,10 +208,13 @@ class Approvals:
         """With the roles that somebody has now; who cannot be looked up has none."""
         if isinstance(user, discord.Member):
             return person(user)
-        channel = self._client.get_channel(card.channel_id)
         try:
-            if isinstance(channel, discord.abc.GuildChannel) and user_id not in self._approvers:
-                return person(await channel.guild.fetch_member(user_id))
+            if user_id not in self._approvers:
+                # The gateway tells a server late, or not at all while that has its bad minutes.
+                channel = self._client.get_channel(card.channel_id)
+                channel = channel or await self._client.fetch_channel(card.channel_id)
+                if isinstance(channel, discord.abc.GuildChannel):
+                    return person(await channel.guild.fetch_member(user_id))
             return person(user or await self._client.fetch_user(user_id))
         except (discord.NotFound, discord.Forbidden) as error:
             log.warning("nobody says who %d is: %s", user_id, error)

@@ -90,7 +90,7 @@ class Bot(discord.Client):
     async def setup_hook(self) -> None:
         """Once, before the gateway: the commands and the tasks; none of them holds the connection up."""
         self._add_commands()
-        works = (self._tell_on(), self._beat_on(), self._publish())
+        works = (self._go_on(self._tell), self._go_on(self._count), self._beat_on(), self._publish())
         self._tasks = [asyncio.create_task(work) for work in works]
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
@@ -144,14 +144,16 @@ class Bot(discord.Client):
 
     # -- tasks -----------------------------------------------------------------------------------------
 
-    async def _tell_on(self) -> None:
-        """Notices and cards, then votes that were missed, for as long as the bot lives."""
+    async def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Does it for as long as the bot lives.
+
+        Telling and reading votes are a task each: where nothing can be told, people may still vote.
+        """
         pause = POLL
         while True:
-            # Neither waits for the other: where nothing can be told, people may still vote.
-            done = [await self._tried(work, pause) for work in (self._tell, self._count)]
+            done = await self._tried(work, pause)
             await asyncio.sleep(pause)
-            pause = POLL if all(done) else min(pause * 2, PATIENCE)
+            pause = POLL if done else min(pause * 2, PATIENCE)
 
     async def _tried(self, work: Callable[[], Awaitable[None]], pause: float) -> bool:
         if self.away_since is not None:

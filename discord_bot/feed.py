@@ -97,7 +97,7 @@ class Feed:
         self._tongue = tongue
         self._main, self._logs, self._errors = main, logs, errors
         self._threadless: dict[int, int] = {}
-        #: Messages that became cards here, the newest.
+        #: Messages that became cards here, until their reactions are read.
         self.born: deque[int] = deque(maxlen=_BORN)
 
     async def step(self) -> bool:

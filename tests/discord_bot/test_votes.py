@@ -300,3 +300,25 @@ def test_targets_are_told_as_they_were_sized_at_the_yes(room: Any, ann: int) -> 
     assert targets[0]["quantity"] != "0.5"
     for order in targets:
         assert f"{order['price']}  ×  {order['quantity']}  (" in card.text
+
+
+def test_where_nothing_can_be_told_votes_are_read(room: Any, ann: int) -> None:
+    alert_id, card = room.ask()
+    room.told()
+    room.stop_bots()
+    room.discord.tap(ann, card, YES)
+    room.discord.throttle("POST", "/messages$", 300.0, times=99)
+    room.send("tp1")
+    room.start_bot()
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+
+
+def test_a_role_votes_also_while_the_gateway_has_not_told_the_server(room: Any, bob: int) -> None:
+    alert_id, card = room.ask()
+    room.stop_bots()
+    room.discord.tap(bob, card, YES)
+    room.discord.gateway.tells_guild = False
+    room.start_bot()
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"

@@ -47,6 +47,8 @@ class Gateway:
         self.identified = 0
         self.resumed = 0
         self.refuse_content = False
+        #: Off: the server stays unavailable, as in an outage.
+        self.tells_guild = True
         self.forget_sessions = False
         #: So many connections are refused from now on.
         self.turn_away = 0
@@ -141,7 +143,8 @@ class Gateway:
             "application": {"id": str(APPLICATION), "flags": 0},
         }
         await self._send(session, "READY", ready)
-        await self._send(session, "GUILD_CREATE", self._guild())
+        if self.tells_guild:
+            await self._send(session, "GUILD_CREATE", self._guild())
         self._note("identified")
         return session
 
