@@ -25,10 +25,11 @@ from desk import report
 from discord_bot import embeds, pictures
 from discord_bot.embeds import Model
 from discord_bot.texts import MOST_CONTENT, Tongue, packed, shortened
-from store import Store, cards, outbox
+from store import Store, cards, outbox, views
 from store.cards import Card, Event
 from store.outbox import Notice
 from trading.errors import StoreUnavailable
+from trading.model import IntentStatus
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +197,7 @@ class Feed:
         card = await asyncio.to_thread(self._card, alert_id)
         if card is None:
             card = await self._post_card(notice, alert_id)
-        if asks and card is not None:
+        if asks and card is not None and await asyncio.to_thread(self._waits, alert_id):
             await self.invite(card)
 
     async def _post_card(self, notice: Notice, alert_id: str) -> Card | None:
@@ -414,6 +415,10 @@ class Feed:
     def _card(self, alert_id: str) -> Card | None:
         with self._store.read() as tx:
             return cards.of_alert(tx, alert_id)
+
+    def _waits(self, alert_id: str) -> bool:
+        with self._store.read() as tx:
+            return views.intent_status(tx, alert_id) is IntentStatus.AWAITING_APPROVAL
 
     def _leave(self, card: Card) -> None:
         with self._store.write() as tx:

@@ -322,3 +322,15 @@ def test_a_role_votes_also_while_the_gateway_has_not_told_the_server(room: Any, 
     room.start_bot()
     room.voted(alert_id)
     assert room.status(alert_id) == "DONE"
+
+
+def test_what_is_over_before_it_could_be_asked_bears_no_reactions(make_room: Callable[..., Any]) -> None:
+    room = make_room()
+    alert_id = room.send("entry", route=Route.STUDY, **LONG)
+    room.clock.advance(301)
+    room.settle()
+    room.start_bot()
+    card = room.discord.card(alert_id)
+    room.told()
+    assert "expired, not traded" in card.text
+    assert card.reactions == {}
