@@ -9,6 +9,8 @@ import asyncio
 import logging
 import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +32,8 @@ log = logging.getLogger(__name__)
 #: Seconds before a new try: the first, and the longest.
 FIRST, LONGEST = 1.0, 15.0
 _LOOK = 0.5
+#: After so many identifications in an hour, so slowly.
+_HOUR, _OFTEN, _SLOWLY = 3600.0, 20, 120.0
 #: A task that ends may have begun another: so often.
 _GENERATIONS = 10
 
@@ -75,7 +79,7 @@ async def supervise(
     settings: Settings, store: Store, stop: asyncio.Event, clock: Callable[[], datetime]
 ) -> None:
     """One bot after another until `stop`. SettingsError where the token is refused."""
-    pause, reads_text = FIRST, True
+    pace, reads_text = Pace(), True
     while not stop.is_set():
         if not await asyncio.to_thread(_is_fit, store):
             await _sleep(stop, _LOOK * 2)
@@ -88,15 +92,34 @@ async def supervise(
             raise SettingsError("DISCORD_TOKEN", "is refused by Discord: copy the bot's token anew") from None
         except discord.PrivilegedIntentsRequired:
             log.warning("the Message Content intent is off in the developer portal: only slash commands work")
-            reads_text, pause = False, 0.0
+            reads_text = False
         except Exception as error:  # noqa: BLE001  # whatever ends a client, an event that it cannot read too
             log.error("the connection to Discord ended: %s: %s", type(error).__name__, error)
         await _settle(others)
-        if bot.was_ready:
-            pause = FIRST
+        pause = pace.after(time.monotonic(), identified=bot.identified, was_ready=bot.was_ready)
         if not stop.is_set():
             await _sleep(stop, pause)
-        pause = min(max(pause, FIRST) * 2, LONGEST)
+
+
+class Pace:
+    """Seconds until the next connection, more each time.
+
+    Discord takes a token away that identifies itself 1000 times within a day: a bot that is thrown out at
+    once, whenever it comes, must not come every second.
+    """
+
+    def __init__(self) -> None:
+        self._pause = FIRST
+        self._identified: deque[float] = deque()
+
+    def after(self, now: float, *, identified: int, was_ready: bool) -> float:
+        """The pause after a connection that ended at `now`; times in seconds of one clock."""
+        self._identified.extend([now] * identified)
+        while self._identified and self._identified[0] <= now - _HOUR:
+            self._identified.popleft()
+        pause = FIRST if was_ready else self._pause
+        self._pause = min(pause * 2, LONGEST)
+        return max(pause, _SLOWLY) if len(self._identified) > _OFTEN else pause
 
 
 async def _run(bot: Bot, token: str, stop: asyncio.Event) -> None:

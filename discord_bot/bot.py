@@ -72,6 +72,7 @@ class Bot(discord.Client):
         self._tasks: list[asyncio.Task[None]] = []
         self.away_since: float | None = time.monotonic()
         self.was_ready = False
+        self.identified = 0
         self._has_begun = False
         self._pruned_at = -PRUNE
 
@@ -92,6 +93,11 @@ class Bot(discord.Client):
         self._add_commands()
         works = (self._go_on(self._tell), self._go_on(self._count), self._beat_on(), self._publish())
         self._tasks = [asyncio.create_task(work) for work in works]
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Counts: Discord allows a number of them a day."""
+        self.identified += 1
+        await super().before_identify_hook(shard_id, initial=initial)
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         """Events that come while it closes have nobody left to go to."""

@@ -73,6 +73,23 @@ def test_slash_commands_that_cannot_be_published_leave_the_text_commands(
     room.discord.card("pong")
 
 
+@pytest.mark.parametrize("was_ready", [True, False])
+def test_a_bot_that_is_thrown_out_whenever_it_comes_keeps_its_token(was_ready: bool) -> None:
+    pace, now, count = entry.Pace(), 0.0, 0
+    while now < 86400:
+        count += 1
+        now += pace.after(now, identified=1, was_ready=was_ready) + 1
+    assert count < 900
+    assert pace.after(now + 4000, identified=1, was_ready=True) == entry.FIRST
+
+
+def test_a_discord_that_is_away_is_looked_for_often() -> None:
+    pace = entry.Pace()
+    pauses = [pace.after(number * 20.0, identified=0, was_ready=False) for number in range(200)]
+    assert pauses[:3] == [entry.FIRST, 2 * entry.FIRST, 4 * entry.FIRST]
+    assert max(pauses) == entry.LONGEST
+
+
 def test_slash_commands_that_have_to_wait_hold_nothing_up(make_room: Callable[..., Any]) -> None:
     room = make_room()
     room.discord.throttle("PUT", "/commands$", 300.0, times=99)
