@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -60,7 +60,7 @@ _ICONS = {
     "ignored": "💬",
 }
 _ERRORS = {"alarm", "drift", "rejected", "refused", "error"}
-#: Thread: a message has one already; and how often a failing Discord is asked for one.
+#: Thread: a message has one already; and how often a failing Discord is asked for one, or for a picture.
 _HAS_THREAD, _TRIES = 160004, 3
 #: Of an alert's story, what says no more than the card itself.
 _SILENT = {"received", "awaiting_approval"}
@@ -98,11 +98,30 @@ class Feed:
         self._tongue = tongue
         self._main, self._logs, self._errors = main, logs, errors
         self._threadless: dict[int, int] = {}
+        self._unsent: Counter[str] = Counter()
         #: Messages that became cards here, until their reactions are read.
         self.born: deque[int] = deque(maxlen=_BORN)
 
     async def step(self) -> bool:
         """Tells what is to be told now; False if that was nothing. Raises what Discord or the store raise."""
+        failed: list[Exception] = []
+        try:
+            await self._tell_waiting()
+        except OUTSIDE as error:
+            failed.append(error)
+        late = await asyncio.to_thread(self._behind)
+        for card in late:
+            # What cannot be told now keeps no card from saying where its alert is.
+            if len(failed) < _TRIES:
+                try:
+                    await self._follow_somehow(card)
+                except OUTSIDE as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
+        return bool(late)
+
+    async def _tell_waiting(self) -> None:
         for _ in range(_GROUPS):
             # Asked anew each time: a question does not wait for lines of the log that came before it.
             group = _group(await asyncio.to_thread(self._waiting))
@@ -111,10 +130,6 @@ class Feed:
             await self._tell_somehow(group)
             await asyncio.to_thread(self._stamp, group)
             mark("stamped")
-        late = await asyncio.to_thread(self._behind)
-        for card in late:
-            await self._follow_somehow(card)
-        return bool(late)
 
     async def forgo(self) -> None:
         """What nobody was told for a day is told as a number."""
@@ -381,13 +396,19 @@ class Feed:
         for content, given in _forms(text, picture, embed):
             try:
                 place = await self._places.place(channel_id)
-                return await place.send(content, nonce=_nonce(key), **given)
+                message = await place.send(content, nonce=_nonce(key), **given)
             except discord.HTTPException as error:
-                bare_too = isinstance(error, discord.Forbidden) and not given
-                if _passes(error) or isinstance(error, discord.NotFound) or bare_too:
+                self._unsent[key] += "file" in given and error.status >= 500
+                # Where uploads are down for long, a question without its chart is better than none.
+                is_tired = "file" in given and self._unsent[key] >= _TRIES
+                closed = isinstance(error, discord.Forbidden) and not given
+                if (_passes(error) and not is_tired) or closed or isinstance(error, discord.NotFound):
                     raise
                 log.error("not all of it can be shown in channel %d: %s", channel_id, error)
                 refused = error
+            else:
+                del self._unsent[key]
+                return message
         raise refused or ValueError("a message without any form")
 
     async def _message(self, card: Card) -> discord.PartialMessage:

@@ -383,6 +383,16 @@ def test_a_chart_for_a_channel_that_is_gone_holds_nobody_up(room: Any) -> None:
     room.shows(room.discord.card(alert_id), "open")
 
 
+def test_what_cannot_be_told_now_keeps_no_card_from_following(room: Any, ann: int) -> None:
+    alert_id, card = room.ask()
+    room.told()
+    room.discord.fault("POST", "/messages$", 503, times=10**6)
+    room.send("tp1")
+    room.discord.tap(ann, card, NO)
+    room.voted(alert_id)
+    room.shows(card, "declined, not traded")
+
+
 @pytest.mark.parametrize("path", ["/messages$", "/reactions/"])
 def test_what_discord_never_takes_holds_nobody_up(room: Any, path: str) -> None:
     """As for words that it blocks, or where twenty reactions stand under a card already."""
@@ -396,11 +406,13 @@ def test_what_discord_never_takes_holds_nobody_up(room: Any, path: str) -> None:
     assert room.status(asked) == "AWAITING_APPROVAL"
 
 
-def test_without_leave_to_attach_files_the_question_is_put(
-    make_room: Callable[..., Any], exchange: Server, ann: int
+@pytest.mark.parametrize("trouble", ["attach", "upload"])
+def test_where_no_file_can_be_attached_the_question_is_put(
+    make_room: Callable[..., Any], exchange: Server, ann: int, trouble: str
 ) -> None:
+    """For want of a permission, or since Discord takes none for a while."""
     room = make_room(DISCORD_APPROVERS=str(ann), BINANCE_API_URL=exchange.url)
-    room.discord.forbidden.add(("attach", room.discord.main))
+    room.discord.forbidden.add((trouble, room.discord.main))
     room.start_bot()
     alert_id, card = room.ask(interval="15")
     assert card.attachments == []

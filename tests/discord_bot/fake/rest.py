@@ -195,6 +195,8 @@ class Rest:
             raise Refused(403, 50007, "Cannot send messages to this user")
         if files:
             self.world.need("attach", channel)
+            if ("upload", channel) in self.world.forbidden:
+                raise Refused(503, 0, "nothing can be uploaded now")
         return self.world.shown(self.world.post(BOT, channel, given, files))
 
     def _message(self, request: web.Request, given: Any, files: Any, channel: int, message: int) -> Any:
