@@ -44,7 +44,7 @@ _FOREIGN = ("gunicorn.error", "gunicorn.access")
 _RELAYED, _RELAYED_LENGTH = 1000, 1700
 _RELAY_AGAIN = 2.0
 _AT_ONCE = 50
-_ABOUT_TELLING = ("discord.", "discord_bot.feed", "discord_bot.bot", "sqlalchemy")
+_ABOUT_TELLING = ("discord.", "discord_bot.feed", "discord_bot.speaker", "discord_bot.bot", "sqlalchemy")
 #: Of others only what went wrong is told.
 _OURS = ("desk", "web", "exchanges", "store", "trading", "discord_bot")
 

@@ -14,7 +14,8 @@ from datetime import datetime
 
 import discord
 
-from discord_bot.feed import NO, OUTSIDE, YES, Feed, mark
+from discord_bot.feed import NO, YES, Feed, mark
+from discord_bot.speaker import OUTSIDE
 from discord_bot.texts import Tongue
 from store import Store, cards, words
 from store.cards import Card

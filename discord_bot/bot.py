@@ -19,7 +19,8 @@ from discord.abc import Messageable
 from desk.settings import Settings
 from discord_bot.approvals import Approvals, person
 from discord_bot.commands import Call, Commands
-from discord_bot.feed import OUTSIDE, Feed
+from discord_bot.feed import Feed
+from discord_bot.speaker import OUTSIDE
 from discord_bot.texts import Tongue
 from store import Store, switches
 from trading.errors import StoreUnavailable

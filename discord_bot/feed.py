@@ -7,24 +7,22 @@ one by its nonce, and loses none. It must never drop a notice because Discord is
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import logging
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from io import BytesIO
-from typing import Any, Protocol
+from typing import Any
 
 import aiohttp
 import discord
-from discord.abc import Messageable
 
 from desk import report
 from discord_bot import embeds, pictures
 from discord_bot.embeds import Model
-from discord_bot.texts import MOST_CONTENT, Tongue, packed, shortened
+from discord_bot.speaker import OUTSIDE, Channels, Speaker, bare, passes
+from discord_bot.texts import MOST_CONTENT, Tongue, packed
 from store import Store, cards, outbox, views
 from store.cards import Card, Event
 from store.outbox import Notice
@@ -33,10 +31,7 @@ from trading.model import IntentStatus
 
 log = logging.getLogger(__name__)
 
-#: What is nobody's defect here: it is tried again.
-OUTSIDE = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError, StoreUnavailable)
 YES, NO = "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
-CHART = "chart.png"
 #: Notices looked at in one go, and told before cards are followed; cards that nothing happened to are
 #: looked at this often; what is older is no news.
 _BATCH = 40
@@ -60,7 +55,7 @@ _ICONS = {
     "ignored": "💬",
 }
 _ERRORS = {"alarm", "drift", "rejected", "refused", "error"}
-#: Thread: a message has one already; and how often a failing Discord is asked for one, or for a picture.
+#: Thread: a message has one already; and how often a failing Discord is asked for one.
 _HAS_THREAD, _TRIES = 160004, 3
 #: Of an alert's story, what says no more than the card itself.
 _SILENT = {"received", "awaiting_approval"}
@@ -69,13 +64,6 @@ _SILENT = {"received", "awaiting_approval"}
 def mark(stage: str) -> None:
     """Says that a stage was just reached, as `desk.stages` does: tests end the process there."""
     sys.audit("desk.stage", f"bot.{stage}")
-
-
-class Channels(Protocol):
-    """Where to speak: the bot itself."""
-
-    async def place(self, channel_id: int) -> Messageable:
-        """A channel or thread. Raises discord.HTTPException where it cannot be had."""
 
 
 class Feed:
@@ -97,8 +85,8 @@ class Feed:
         self._clock = clock
         self._tongue = tongue
         self._main, self._logs, self._errors = main, logs, errors
+        self._speaker = Speaker(places, main)
         self._threadless: dict[int, int] = {}
-        self._unsent: Counter[str] = Counter()
         #: Messages that became cards here, until their reactions are read.
         self.born: deque[int] = deque(maxlen=_BORN)
 
@@ -142,7 +130,7 @@ class Feed:
         count = await asyncio.to_thread(write)
         if count:
             text = f"{count} notices of more than a day ago were not told here; the dashboard has them."
-            await self._say(self._main, text, f"forgo {self._clock()}")
+            await self._speaker.say(self._main, text, f"forgo {self._clock()}")
 
     async def prune(self) -> None:
         """Log lines that were told long ago go."""
@@ -161,7 +149,7 @@ class Feed:
             await self._tell(group)
         except discord.HTTPException as error:
             # A channel that is closed can be opened again; what Discord takes in no form, it never will.
-            if _passes(error) or isinstance(error, (discord.NotFound, discord.Forbidden)):
+            if passes(error) or isinstance(error, (discord.NotFound, discord.Forbidden)):
                 raise
             log.error("a notice of kind %s is told nowhere: %s", group[0].kind, error)
         except OUTSIDE:
@@ -186,14 +174,14 @@ class Feed:
     async def _tell_lines(self, group: list[Notice]) -> None:
         where = self._errors if group[0].kind == "error" else self._logs
         for number, text in enumerate(packed((notice.text for notice in group), MOST_CONTENT - 100)):
-            await self._say(where, self._tongue.code(text), f"{_key(group[0])} {number}")
+            await self._speaker.say(where, self._tongue.code(text), f"{_key(group[0])} {number}")
 
     async def _tell_text(self, notice: Notice) -> None:
         where = self._errors if notice.kind in _ERRORS else self._main
         icon = _ICONS.get(notice.kind, "")
         text = self._tongue.clean(notice.text, MOST_CONTENT - 60)
         about = f" (alert {notice.alert_id})" if notice.alert_id and notice.kind in _ERRORS else ""
-        await self._say(where, f"{icon} {text}{about}".strip(), _key(notice))
+        await self._speaker.say(where, f"{icon} {text}{about}".strip(), _key(notice))
 
     async def _tell_chart(self, notice: Notice) -> None:
         data = _data(notice.data)
@@ -203,7 +191,7 @@ class Feed:
             why = self._tongue.clean(data.get("no_bars") or "there are no candles", 300)
             text = f"No chart of {text}: {why}"
         channel = int(data.get("channel_id") or self._main)
-        await self._say(channel, text, _key(notice), picture)
+        await self._speaker.say(channel, text, _key(notice), picture)
 
     async def _tell_card(self, notice: Notice) -> None:
         """The message of an alert, unless it has one; a question gets its two reactions."""
@@ -223,7 +211,7 @@ class Feed:
         question = _data(notice.data)
         embed = embeds.card(model, question, self._tongue)
         picture = await asyncio.to_thread(pictures.of_question, model, question, self._clock())
-        message = await self._say(self._main, None, _key(notice), picture, embed)
+        message = await self._speaker.say(self._main, None, _key(notice), picture, embed)
         mark("posted")
         kept = {key: value for key, value in question.items() if key != "bars"}
 
@@ -257,7 +245,7 @@ class Feed:
         except discord.NotFound:
             log.warning("the card of alert %s was deleted: decide it on the dashboard", card.alert_id)
         except discord.HTTPException as error:
-            if _passes(error):
+            if passes(error):
                 raise
             # People can still bring their own.
             log.error("no reaction can be put under cards: %s", error)
@@ -299,8 +287,8 @@ class Feed:
     async def _edit(self, card: Card, embed: discord.Embed) -> bool | None:
         """Changes the message; False if somebody has deleted it, None if it may not be changed now."""
         message = await self._message(card)
-        bare: dict[str, Any] = {"content": _bare(embed), "embed": None}
-        for given in ({"content": None, "embed": embed}, bare):
+        line: dict[str, Any] = {"content": bare(embed), "embed": None}
+        for given in ({"content": None, "embed": embed}, line):
             try:
                 # Unlike a new message, an edit does not take the client's word for it.
                 await message.edit(**given, allowed_mentions=discord.AllowedMentions.none())
@@ -309,7 +297,7 @@ class Feed:
                 log.warning("the card of alert %s was deleted; it is not followed any more", card.alert_id)
                 return False
             except discord.HTTPException as error:
-                if _passes(error):
+                if passes(error):
                     raise
                 log.error("the card of alert %s cannot be changed: %s", card.alert_id, error)
                 if isinstance(error, discord.Forbidden):
@@ -331,16 +319,16 @@ class Feed:
         try:
             thread = card.thread_id or await self._open_thread(card, model)
             for number, text in enumerate(packed(map(str.rstrip, lines), MOST_CONTENT)):
-                await self._post(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
+                await self._speaker.post(thread, text, f"{card.alert_id} {news[-1].seq} {number}")
                 mark("told")
         except (StoreUnavailable, aiohttp.ClientError, OSError, TimeoutError):
             raise
         except Exception as error:
-            passes = isinstance(error, discord.HTTPException) and _passes(error)
+            is_over_soon = isinstance(error, discord.HTTPException) and passes(error)
             self._threadless[card.message_id] = (
-                self._threadless.get(card.message_id, 0) + 1 if passes else _TRIES
+                self._threadless.get(card.message_id, 0) + 1 if is_over_soon else _TRIES
             )
-            if passes and self._threadless[card.message_id] < _TRIES:
+            if is_over_soon and self._threadless[card.message_id] < _TRIES:
                 raise
             log.error("no thread for alert %s, its card says the rest: %s", card.alert_id, error)
 
@@ -365,51 +353,6 @@ class Feed:
         return thread_id
 
     # -- Discord ---------------------------------------------------------------------------------------
-
-    async def _say(
-        self,
-        channel_id: int,
-        text: str | None,
-        key: str,
-        picture: bytes | None = None,
-        embed: discord.Embed | None = None,
-    ) -> discord.Message:
-        """One message, in the main channel where its own is closed; the same key again is the same one."""
-        try:
-            return await self._post(channel_id, text, key, picture, embed)
-        except discord.HTTPException as error:
-            if channel_id == self._main or _passes(error):
-                raise
-            log.error("channel %d cannot be written to: %s", channel_id, error)
-            return await self._post(self._main, text, key, picture, embed)
-
-    async def _post(
-        self,
-        channel_id: int,
-        text: str | None,
-        key: str,
-        picture: bytes | None = None,
-        embed: discord.Embed | None = None,
-    ) -> discord.Message:
-        """One message in the fullest form that Discord takes there; raises its last refusal."""
-        refused: discord.HTTPException | None = None
-        for content, given in _forms(text, picture, embed):
-            try:
-                place = await self._places.place(channel_id)
-                message = await place.send(content, nonce=_nonce(key), **given)
-            except discord.HTTPException as error:
-                self._unsent[key] += "file" in given and error.status >= 500
-                # Where uploads are down for long, a question without its chart is better than none.
-                is_tired = "file" in given and self._unsent[key] >= _TRIES
-                closed = isinstance(error, discord.Forbidden) and not given
-                if (_passes(error) and not is_tired) or closed or isinstance(error, discord.NotFound):
-                    raise
-                log.error("not all of it can be shown in channel %d: %s", channel_id, error)
-                refused = error
-            else:
-                del self._unsent[key]
-                return message
-        raise refused or ValueError("a message without any form")
 
     async def _message(self, card: Card) -> discord.PartialMessage:
         place = await self._places.place(card.channel_id)
@@ -451,31 +394,6 @@ class Feed:
         return report.card(self._store, card.alert_id), news
 
 
-def _passes(error: discord.HTTPException) -> bool:
-    """Whether it is Discord's own trouble, over some time later."""
-    return error.status >= 500 or error.status in (401, 408, 429)
-
-
-def _forms(
-    text: str | None, picture: bytes | None, embed: discord.Embed | None
-) -> list[tuple[str | None, dict[str, Any]]]:
-    """The same message with less and less in it: better a bare line than no card."""
-    bare = text if embed is None else _bare(embed)
-    shown: dict[str, Any] = {} if embed is None else {"embed": embed}
-    forms: list[tuple[str | None, dict[str, Any]]] = []
-    if picture is not None:
-        forms.append((text, shown | {"file": discord.File(BytesIO(picture), CHART)}))
-    if shown:
-        forms.append((text, shown))
-    about = f" ({embed.footer.text})" if embed is not None else ""
-    return [*forms, (bare, {}), (f"Discord refuses to show this; the dashboard has it{about}.", {})]
-
-
-def _bare(embed: discord.Embed) -> str:
-    """What a card says where it cannot be shown as one."""
-    return shortened(f"{embed.title}\n{embed.description or ''}\n{embed.footer.text or ''}", MOST_CONTENT)
-
-
 def _group(notices: list[Notice]) -> list[Notice]:
     """The first notice; of log lines all of its kind, they go into the same message."""
     kind = notices[0].kind if notices else ""
@@ -489,8 +407,3 @@ def _data(text: str | None) -> Model:
 
 def _key(notice: Notice) -> str:
     return f"notice {notice.seq} {notice.at.isoformat()} {notice.kind}"
-
-
-def _nonce(key: str) -> int:
-    """The key as Discord takes it: at most 25 characters."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
