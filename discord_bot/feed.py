@@ -174,7 +174,8 @@ class Feed:
     async def _tell_lines(self, group: list[Notice]) -> None:
         where = self._errors if group[0].kind == "error" else self._logs
         for number, text in enumerate(packed((notice.text for notice in group), MOST_CONTENT - 100)):
-            await self._speaker.say(where, self._tongue.code(text), f"{_key(group[0])} {number}")
+            # With its words in the key: lines that have come since a lost answer are not taken for told.
+            await self._speaker.say(where, self._tongue.code(text), f"{_key(group[0])} {number} {text}")
 
     async def _tell_text(self, notice: Notice) -> None:
         where = self._errors if notice.kind in _ERRORS else self._main

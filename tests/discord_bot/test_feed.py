@@ -107,6 +107,23 @@ def test_many_lines_are_few_messages(make_room: Callable[..., Any]) -> None:
     assert all(f"line {number} " in "".join(found) for number in range(40))
 
 
+def test_lines_that_come_after_a_lost_answer_are_told(room: Any) -> None:
+    def line(text: str) -> None:
+        with room.store.write() as tx:
+            outbox.notify(tx, kind="log", text=text, alert_id=None, now=room.clock())
+
+    room.told()
+    path = f"/{room.discord.logs}/messages$"
+    room.discord.fault("POST", path, 503, times=10**6, after=True)
+    line("the first")
+    room.discord.until(lambda: "the first" in "".join(texts(room, room.discord.logs)))
+    line("the second")
+    with room.discord.changed:
+        room.discord.rest.faults.clear()
+    room.told()
+    assert "the second" in "".join(texts(room, room.discord.logs))
+
+
 HOSTILE = "@everyone <@1> <@&2> <#3> [x](http://evil.example) **b** ||s|| `c` entry"
 
 
