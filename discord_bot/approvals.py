@@ -14,6 +14,7 @@ from datetime import datetime
 
 import discord
 
+from discord_bot import speaker
 from discord_bot.feed import NO, YES, Feed, mark
 from discord_bot.speaker import OUTSIDE
 from discord_bot.texts import Tongue
@@ -114,7 +115,8 @@ class Approvals:
                 works = (self._read, self._feed.invite) if all_of_them else (self._read,)
                 for work in works if all_of_them or card.message_id in born else ():
                     try:
-                        await work(card)
+                        async with asyncio.timeout(speaker.PATIENCE):
+                            await work(card)
                     except OUTSIDE as error:
                         failed.append(error)
             if failed:

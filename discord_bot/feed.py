@@ -19,7 +19,7 @@ import aiohttp
 import discord
 
 from desk import report
-from discord_bot import embeds, pictures
+from discord_bot import embeds, pictures, speaker
 from discord_bot.embeds import Model
 from discord_bot.speaker import OUTSIDE, Channels, Speaker, bare, passes
 from discord_bot.texts import MOST_CONTENT, Tongue, packed
@@ -102,7 +102,8 @@ class Feed:
             # What cannot be told now keeps no card from saying where its alert is.
             if len(failed) < _TRIES:
                 try:
-                    await self._follow_somehow(card)
+                    async with asyncio.timeout(speaker.PATIENCE):
+                        await self._follow_somehow(card)
                 except OUTSIDE as error:
                     failed.append(error)
         if failed:
@@ -115,7 +116,8 @@ class Feed:
             group = _group(await asyncio.to_thread(self._waiting))
             if not group:
                 break
-            await self._tell_somehow(group)
+            async with asyncio.timeout(speaker.PATIENCE):
+                await self._tell_somehow(group)
             await asyncio.to_thread(self._stamp, group)
             mark("stamped")
 

@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 #: What is nobody's defect here: it is tried again.
 OUTSIDE = (discord.HTTPException, aiohttp.ClientError, OSError, TimeoutError, StoreUnavailable)
+#: Seconds for one thing that is told or read, rate limits included: an answer that never comes must not
+#: outlast a question.
+PATIENCE = 90.0
 CHART = "chart.png"
 #: Discord's own troubles with one picture, until the message goes without.
 _TRIES = 3

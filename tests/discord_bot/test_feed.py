@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from desk import control, logs
-from discord_bot import embeds
+from discord_bot import embeds, speaker
 from store import cards, outbox, switches
 from tests.desk.conftest import PASSPHRASE
 from tests.discord_bot.fake.world import BOT, NO, YES
@@ -180,6 +180,16 @@ def test_discord_is_down_for_a_minute_and_nothing_is_lost(room: Any, ann: int) -
 def test_an_answer_that_is_lost_doubles_nothing(room: Any, status: int, after: bool) -> None:
     room.discord.fault("POST", "/messages$", status, after=after)
     room.discord.fault("PUT", "/reactions/", status, after=after)
+    alert_id, card = room.ask()
+    room.told()
+    assert [text for text in texts(room, room.discord.main) if alert_id in text] == [card.text]
+
+
+def test_an_answer_that_never_comes_is_not_waited_for(room: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speaker, "PATIENCE", 0.3)
+    room.told()
+    room.discord.fault("POST", "/messages$", 0)
+    room.discord.fault("PUT", "/reactions/", 0)
     alert_id, card = room.ask()
     room.told()
     assert [text for text in texts(room, room.discord.main) if alert_id in text] == [card.text]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from desk import control
+from discord_bot import speaker
 from store import outbox
 from tests.desk.conftest import LONG
 from tests.discord_bot.fake.world import NO, YES
@@ -270,6 +271,19 @@ def test_who_is_quicker_than_discords_answer_has_voted(room: Any, ann: int) -> N
     alert_id = room.send("entry", route=Route.STUDY, **LONG)
     card = room.discord.card(alert_id)
     room.discord.tap(ann, card, YES)
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+
+
+def test_a_card_whose_answer_never_comes_is_read_again(
+    room: Any, ann: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speaker, "PATIENCE", 0.3)
+    alert_id, card = room.ask()
+    room.stop_bots()
+    room.discord.tap(ann, card, YES)
+    room.discord.fault("GET", f"/messages/{card.id}$", 0)
+    room.start_bot()
     room.voted(alert_id)
     assert room.status(alert_id) == "DONE"
 

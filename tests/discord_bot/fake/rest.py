@@ -25,7 +25,7 @@ _SNOWFLAKE = r"(\d{15,20})"
 
 @dataclass
 class Fault:
-    """What becomes of the next `times` requests that match."""
+    """What becomes of the next `times` requests that match; with status 0 nothing ever does."""
 
     method: str
     path: re.Pattern[str]
@@ -81,6 +81,9 @@ class Rest:
             self.log.append((request.method, path, given))
             self.world.changed.notify_all()
         fault = self._fault(request.method, path)
+        if fault is not None and fault.status == 0:
+            while request.transport is not None and not request.transport.is_closing():
+                await asyncio.sleep(0.02)
         if fault is not None and not fault.after:
             return _json(fault.body, fault.status, fault.headers)
         headers, wait = self._count(request.method, path)
