@@ -193,10 +193,11 @@ def _message(record: logging.LogRecord) -> str:
 
 def _spellings(secret: str) -> set[str]:
     """How a secret may stand in a URL, in JSON, in a repr, or cut at its line ends as a PEM key is."""
+    quoted = {quote(secret, safe="", errors="replace"), quote_plus(secret, errors="replace")}
     whole = {
         secret,
-        quote(secret, safe="", errors="replace"),
-        quote_plus(secret, errors="replace"),
+        *quoted,
+        *(re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), each) for each in quoted),
         json.dumps(secret)[1:-1],
         repr(secret)[1:-1],
     }
