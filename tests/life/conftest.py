@@ -36,7 +36,9 @@ from trading.model import OrderType, Route, Side
 OWN = Decimal("0.7")
 PASSPHRASE = "correct-horse-battery"
 #: Short, so that a silent venue costs a test little; the desk's own clock does not move meanwhile.
-PATIENCE = Patience(connect=0.5, silence=0.12, total=0.3, long=1.0)
+HASTY = Patience(connect=2, silence=0.3, total=0.6, long=2)
+#: Where the venue answers, a busy machine may take its time.
+CALM = Patience(connect=20, silence=20, total=20, long=20)
 REFUSED = "refused"
 
 
@@ -174,15 +176,16 @@ class Life:
             **environ,
         }
         self.settings = load(self.environ)
+        self.patience = CALM
         self.transport = Transport(server.dialect.route)
         self.intake = Intake(store, self.settings, clock, lambda: None, exchanges=available())
         self._count = 0
         self.start()
 
-    def start(self, patience: Patience = PATIENCE) -> None:
+    def start(self) -> None:
         """A new process: nothing is known but what the database holds."""
         hosts = Hosts(
-            self.clock, patience=patience, transport=lambda: self.transport, pause=self.clock.advance
+            self.clock, patience=self.patience, transport=lambda: self.transport, pause=self.clock.advance
         )
         self.venues = Venues(self.store, self.settings, self.clock, hosts=hosts)
         self.runner = Runner(self.store, self.settings, self.clock, venues=self.venues)

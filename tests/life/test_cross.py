@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from tests.emulator.server import Fault
-from tests.life.conftest import REFUSED
+from tests.life.conftest import HASTY, REFUSED
 from tests.life.scenarios import SCENARIOS, SPOTS, VENUES
 
 Lives = Callable[..., Any]
 Key = tuple[str, int]
 
 FAULTS = [REFUSED, *(fault.value for fault in Fault)]
+SILENCES = (Fault.SILENT_BEFORE, Fault.SILENT_AFTER, Fault.LATE)
 ENDED = ("DONE", "FAILED", "DENIED", "EXPIRED")
 
 
@@ -40,6 +41,9 @@ def set_up(life: Any, scenario: str) -> tuple[str, list[str]]:
 
 def play(life: Any, scenario: str, fault: str, key: Key) -> str:
     """Plays a scenario with one fault and checks what must hold at its end; the alert's status."""
+    if fault in SILENCES:
+        life.patience = HASTY
+        life.start()
     alert_id, before = set_up(life, scenario)
     if fault == REFUSED:
         life.transport.refuse = key
