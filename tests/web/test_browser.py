@@ -16,7 +16,8 @@ STUDY = "/tradingview-to-discord-study"
 DRAWN = "() => [...document.querySelectorAll('.chart')].every((each) => each.innerHTML)"
 
 
-@pytest.fixture(scope="session")
+# Of this module alone: its loop runs in the thread of the tests, where other tests want their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One for the whole run."""
     expect.set_options(timeout=15_000)
