@@ -42,19 +42,10 @@ def killer() -> Killer:
     return Killer()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "protection",
-    [
-        Protection.ATTACHED,
-        pytest.param(Protection.BEFORE, marks=pytest.mark.slow),
-        pytest.param(Protection.AFTER, marks=pytest.mark.slow),
-    ],
-)
-@pytest.mark.parametrize(
-    "scenario",
-    [pytest.param(name, marks=pytest.mark.slow) if name != "entry" else name for name in SCENARIOS],
-)
+@pytest.mark.parametrize("protection", list(Protection))
+@pytest.mark.parametrize("scenario", list(SCENARIOS))
 def test_a_kill_at_every_stage(
     sqlite_rigs: Any, killer: Killer, scenario: str, protection: Protection
 ) -> None:
