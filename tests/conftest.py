@@ -58,6 +58,11 @@ _UNCOUNTED = frozenset(
     }
 )
 
+#: What these test does not care which database it is; on Postgres they are slow tests.
+_SQLITE_FIRST = frozenset(
+    {"test_execute.py", "test_faults.py", "test_feed.py", "test_promises.py", "test_votes.py"}
+)
+
 _PREFIX = "desk-postgres-"
 _TEMPLATE = "desk_template"
 _LOOPBACK_NAMES = frozenset({"localhost", "", None})
@@ -192,10 +197,12 @@ def store(database_url: str) -> Iterator[Store]:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        is_postgres = "postgres" in getattr(getattr(item, "callspec", None), "params", {}).values()
         # Of two databases one is enough to count on.
-        databases = getattr(getattr(item, "callspec", None), "params", {}).values()
-        if _UNCOUNTED & set(item.path.parts[len(_HERE.parts) :]) or "postgres" in databases:
+        if _UNCOUNTED & set(item.path.parts[len(_HERE.parts) :]) or is_postgres:
             item.add_marker(pytest.mark.no_cover)
+        if is_postgres and item.path.name in _SQLITE_FIRST:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
