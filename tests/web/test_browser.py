@@ -19,7 +19,7 @@ DRAWN = "() => [...document.querySelectorAll('.chart')].every((each) => each.inn
 # Of this module alone: its loop runs in the thread of the tests, where other tests want their own.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One for the whole run."""
+    """One for the whole module."""
     expect.set_options(timeout=15_000)
     with sync_playwright() as playwright:
         started = launch(playwright)
