@@ -14,10 +14,11 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from store import _engine, outbox
+from store._lanes import at, here, place_of
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -45,6 +46,10 @@ UNDONE = (
 _WHOLE = select(
     intents, alerts.c.body, alerts.c.route, alerts.c.received_at, alerts.c.exchange, alerts.c.subaccount
 ).join(alerts, alerts.c.id == intents.c.id)
+# What every look asks, built once: building costs as much as asking.
+_TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
+_HELD = select(positions).where(here(positions)).with_for_update()
+_ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +179,7 @@ def refuse(
 
 def tell(tx: Connection, alert_id: str, event: str, detail: str, now: datetime) -> None:
     """Adds one line to the story of an alert."""
-    tx.execute(insert(events).values(alert_id=alert_id, at=now, event=event, detail=detail))
+    tx.execute(insert(events), {"alert_id": alert_id, "at": now, "event": event, "detail": detail})
 
 
 def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
@@ -191,7 +196,7 @@ def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
 def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
     """Makes the lane of an intent due: somebody voted on it."""
     row = tx.execute(select(intents).where(intents.c.id == intent_id)).one()
-    _wake(tx, _is(Lane(row.venue, row.account, row.symbol)), now)
+    _wake(tx, at(positions, Lane(row.venue, row.account, row.symbol)), now)
 
 
 def wake_forgotten(tx: Connection, *, now: datetime) -> int:
@@ -222,7 +227,7 @@ def claim(tx: Connection, *, lane: Lane, owner: str, now: datetime, lease: timed
     """Takes a due lane with a new token, or None if somebody else has it or it is no longer due."""
     row = tx.execute(
         update(positions)
-        .where(_is(lane), positions.c.due_at <= now, _unleased(now))
+        .where(at(positions, lane), positions.c.due_at <= now, _unleased(now))
         .values(token=positions.c.token + 1, owner=owner, lease_until=now + lease)
         .returning(positions.c.token, positions.c.wakes)
     ).one_or_none()
@@ -234,7 +239,11 @@ def renew(tx: Connection, *, claims: Iterable[Claim], now: datetime, lease: time
     for held in claims:
         tx.execute(
             update(positions)
-            .where(_is(held.lane), positions.c.token == held.token, positions.c.lease_until.is_not(None))
+            .where(
+                at(positions, held.lane),
+                positions.c.token == held.token,
+                positions.c.lease_until.is_not(None),
+            )
             .values(lease_until=now + lease)
         )
 
@@ -243,12 +252,14 @@ def release(tx: Connection, held: Claim, *, due_at: datetime | None, now: dateti
     """Gives a lane back, due again at `due_at`, or at once if somebody asked for a look meanwhile."""
     if hold(tx, held).wakes != held.wakes:
         due_at = now
-    tx.execute(update(positions).where(_is(held.lane)).values(owner=None, lease_until=None, due_at=due_at))
+    tx.execute(
+        update(positions).where(at(positions, held.lane)).values(owner=None, lease_until=None, due_at=due_at)
+    )
 
 
 def hold(tx: Connection, held: Claim) -> Row[Any]:
     """Locks the lane's row for this transaction; LostClaim if the claim is not the newest any more."""
-    row = tx.execute(select(positions).where(_is(held.lane)).with_for_update()).one()
+    row = tx.execute(_HELD, place_of(held.lane)).one()
     if row.token != held.token:
         raise LostClaim(f"{held.lane}: taken by another runner")
     return row
@@ -272,8 +283,7 @@ def owners(tx: Connection) -> list[str]:
 
 def undone(tx: Connection, lane: Lane) -> list[Intent]:
     """What is left to do in a lane, in the order of arrival."""
-    todo = _WHOLE.where(_intents_of(lane), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
-    return [_intent(row) for row in tx.execute(todo)]
+    return [_intent(row) for row in tx.execute(_TODO, place_of(lane))]
 
 
 def find(tx: Connection, intent_id: str) -> Intent:
@@ -288,7 +298,7 @@ def status_of(tx: Connection, intent_id: str) -> IntentStatus:
 
 def alert_of(tx: Connection, alert_id: str) -> Alert:
     """A stored alert, parsed again from its body."""
-    return _alert(tx.execute(select(alerts).where(alerts.c.id == alert_id)).one())
+    return _alert(tx.execute(_ALERT, {"id": alert_id}).one())
 
 
 def advance(
@@ -386,22 +396,6 @@ def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
 
 def _wake(tx: Connection, which: Any, now: datetime) -> None:
     tx.execute(update(positions).where(which).values(due_at=now, wakes=positions.c.wakes + 1))
-
-
-def _is(lane: Lane) -> Any:
-    return and_(
-        positions.c.venue == lane.venue,
-        positions.c.account == lane.account,
-        positions.c.symbol == lane.symbol,
-    )
-
-
-def _intents_of(lane: Lane) -> Any:
-    return and_(
-        intents.c.venue == lane.venue,
-        intents.c.account == lane.account,
-        intents.c.symbol == lane.symbol,
-    )
 
 
 def _unleased(now: datetime) -> Any:

@@ -12,9 +12,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import and_, exists, func, insert, select, update
+from sqlalchemy import bindparam, exists, func, insert, select, update
 from sqlalchemy.engine import Connection, Row
 
+from store._lanes import at, here, place_of
 from store.journal import Claim, Intent, alert_of, hold, tell
 from store.tables import fills, intents, orders, positions
 from trading import pnl
@@ -38,6 +39,20 @@ from trading.model import (
 
 UNSETTLED = (OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_FILLED)
 
+# What every look asks, built once: building costs as much as asking.
+_OF_INTENT = select(orders).where(orders.c.intent_id == bindparam("intent")).order_by(orders.c.seq)
+_ORDER = select(orders).where(orders.c.client_order_id == bindparam("client_order_id"))
+_POSITION = select(positions).where(here(positions))
+_UNSETTLED_AT = select(orders).where(here(orders), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
+_LAST_FILL = select(func.max(fills.c.at)).where(here(fills))
+_BEGUN = select(orders.c.seq).where(orders.c.client_order_id == bindparam("entry")).scalar_subquery()
+_MOVED = (
+    select(orders)
+    .where(here(orders), orders.c.seq > _BEGUN)
+    .where(orders.c.role == Role.STOP, orders.c.intent_id != bindparam("intent"))
+    .order_by(orders.c.seq)
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaneState:
@@ -53,28 +68,20 @@ class LaneState:
 
 def of_intent(tx: Connection, intent_id: str) -> list[Order]:
     """Every child order of an intent, in the order of their making."""
-    rows = tx.execute(select(orders).where(orders.c.intent_id == intent_id).order_by(orders.c.seq))
-    return [order_of(row) for row in rows]
+    return [order_of(row) for row in tx.execute(_OF_INTENT, {"intent": intent_id})]
 
 
 def lane_state(tx: Connection, lane: Lane) -> LaneState:
     """The lane as the journal has it."""
-    row = tx.execute(select(positions).where(at(positions, lane))).one()
-    unsettled = tx.execute(
-        select(orders).where(at(orders, lane), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
-    )
-    last = tx.execute(
-        select(func.max(fills.c.at)).where(
-            fills.c.venue == lane.venue, fills.c.account == lane.account, fills.c.symbol == lane.symbol
-        )
-    ).scalar_one()
+    place = place_of(lane)
+    row = tx.execute(_POSITION, place).one()
     return LaneState(
         ledger=_ledger(row),
         trade=None if row.intent_id is None else _trade(tx, row),
-        unsettled=tuple(order_of(order) for order in unsettled),
+        unsettled=tuple(order_of(order) for order in tx.execute(_UNSETTLED_AT, place)),
         naked_since=row.naked_since,
         drift_since=row.drift_since,
-        last_fill_at=last,
+        last_fill_at=tx.execute(_LAST_FILL, place).scalar_one(),
     )
 
 
@@ -208,7 +215,7 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
 def hold_order(tx: Connection, held: Claim, client_order_id: str) -> Order:
     """The order as stored, its lane locked."""
     hold(tx, held)
-    return order_of(tx.execute(select(orders).where(orders.c.client_order_id == client_order_id)).one())
+    return order_of(tx.execute(_ORDER, {"client_order_id": client_order_id}).one())
 
 
 def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetime) -> list[Fill]:
@@ -447,13 +454,8 @@ def _trade(tx: Connection, row: Row[Any]) -> Trade:
     made = of_intent(tx, row.intent_id)
     alert = alert_of(tx, row.intent_id)
     entry = next(order for order in made if order.role is Role.ENTRY)
-    begun = select(orders.c.seq).where(orders.c.client_order_id == entry.client_order_id).scalar_subquery()
-    moved = tx.execute(
-        select(orders)
-        .where(at(orders, Lane(row.venue, row.account, row.symbol)))
-        .where(orders.c.seq > begun, orders.c.role == Role.STOP, orders.c.intent_id != row.intent_id)
-        .order_by(orders.c.seq)
-    )
+    place = place_of(Lane(row.venue, row.account, row.symbol))
+    moved = tx.execute(_MOVED, {**place, "entry": entry.client_order_id, "intent": row.intent_id})
     made += [order_of(stop) for stop in moved]
     return Trade(
         intent_id=row.intent_id,
@@ -473,7 +475,3 @@ def _stop_of(alert: Alert) -> Decimal:
     if alert.levels.stop is None:
         raise ValueError(f"the entry {alert.ticker} was stored without a stop")
     return alert.levels.stop
-
-
-def at(table: Any, lane: Lane) -> Any:
-    return and_(table.c.venue == lane.venue, table.c.account == lane.account, table.c.symbol == lane.symbol)

@@ -12,7 +12,8 @@ from decimal import Decimal
 from sqlalchemy import select
 from sqlalchemy.engine import Connection
 
-from store.orders import at, numbered, order_of
+from store._lanes import at
+from store.orders import numbered, order_of
 from store.tables import fills, orders
 from trading.model import ZERO, Fill, Lane, Order, OrderStatus
 

@@ -1,0 +1,24 @@
+"""Which rows of a table belong to a lane: asked with the lane at hand, or in a query that is built once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, and_, bindparam
+
+from trading.model import Lane
+
+
+def at(table: Table, lane: Lane) -> ColumnElement[bool]:
+    """The rows of one lane."""
+    return and_(table.c.venue == lane.venue, table.c.account == lane.account, table.c.symbol == lane.symbol)
+
+
+def here(table: Table) -> ColumnElement[bool]:
+    """The rows of the lane that the query is run with (`place_of`)."""
+    return and_(*(table.c[name] == bindparam(f"lane_{name}") for name in ("venue", "account", "symbol")))
+
+
+def place_of(lane: Lane) -> dict[str, Any]:
+    """What a query with `here` is run with."""
+    return {"lane_venue": lane.venue, "lane_account": lane.account, "lane_symbol": lane.symbol}
