@@ -307,21 +307,21 @@ def test_only_the_lanes_of_a_dead_process_are_free_at_once(house: House) -> None
 
 @postgres_is_slow
 def test_two_runners_share_the_work(house: House) -> None:
-    """Ten instruments of one account, each with an entry and then its reversal, while both runners work."""
+    """Six instruments of one account, each with an entry and then its reversal, while both runners work."""
     server = house.start(RUNNER="off")
     # Each of them has a lane in hand before either goes on.
     Wire(house.folder / "runners").order(Stage("claimed"), meet=2)
-    names = [ticker for ticker, _ in zip(tickers(), range(10), strict=False)]
+    names = [ticker for ticker, _ in zip(tickers(), range(6), strict=False)]
 
     def send(ticker: str) -> list[str]:
         first = house.body("MAIN", ticker, message="entry", **LONG, size="0.1")
         second = house.body("MAIN", ticker, message="entry", **SHORT, size="0.2")
         return [house.accept(server, body) for body in (first, second)]
 
-    with ThreadPoolExecutor(10) as pool:
-        sent = list(pool.map(send, names[:5]))
+    with ThreadPoolExecutor(6) as pool:
+        sent = list(pool.map(send, names[:3]))
         runners = [house.start(RUNNER, name="runners") for _ in range(2)]
-        sent += pool.map(send, names[5:])
+        sent += pool.map(send, names[3:])
 
     for pair in sent:
         for alert_id in pair:

@@ -124,6 +124,7 @@ def test_it_tells_numbers(said: str, run: subprocess.CompletedProcess[str]) -> N
     assert said in squeezed(run.stdout)
 
 
+@pytest.mark.slow
 def test_another_quantity_than_the_formula_s_is_not_as_expected(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -226,11 +226,11 @@ def points_of(life: Any, play: str) -> list[str]:
 
 @pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
 def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
-    """Before and after the first two orders that an entry sends."""
+    """Before and after the first order that an entry sends, and before its second."""
     points = points_of(born(lives, venue, "entry"), "entry")
     around = [at for at, what in enumerate(points) if what != "commit" and "leverage" not in what]
     assert len(around) > 3, points
-    for at in around[:4]:
+    for at in around[:3]:
         assert die_at(born(lives, venue, "entry"), "entry", at)
 
 
@@ -240,7 +240,7 @@ def first_write_after_the_entry(lives: Lives, venue: str) -> int:
     return points[:sent].count("commit")
 
 
-@pytest.mark.parametrize("venue", ["BINANCE", "FTX", *SPOTS])
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX", "BYBIT_SPOT"])
 def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives, venue: str) -> None:
     """Whichever of the three writes between entry and stop it is."""
     first = first_write_after_the_entry(lives, venue)
@@ -248,7 +248,7 @@ def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives,
         assert fall_sick_at(born(lives, venue, "entry"), "entry", at, took=False, down_s=8)
 
 
-@pytest.mark.parametrize("venue", ["BINANCE", "FTX", *SPOTS])
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX", "BYBIT_SPOT"])
 def test_a_stop_refused_while_the_database_is_down_is_a_close(lives: Lives, venue: str) -> None:
     at = first_write_after_the_entry(lives, venue)
     life = born(lives, venue, "entry")
