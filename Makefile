@@ -19,14 +19,17 @@ install: $(STAMP) ## .venv with all that run and test need (Python 3.11 or newer
 run: install ## the server on 127.0.0.1:$PORT, with its runner (8000 unless set)
 	@$(PYTHON) -m desk.up
 
+# Tests start this project's processes hundreds of times: compiled once, whatever the environment says.
+test slow: export PYTHONDONTWRITEBYTECODE :=
+
 test: install ## the test suite, and the coverage that it must reach
 	@sh tests/web/browser.sh $(PYTHON)
-	$(PYTHON) -m pytest -n 3 --dist worksteal -m "not slow and not live" --cov --cov-report=
+	$(PYTHON) -m pytest -n 4 --dist worksteal -m "not slow and not live" --cov --cov-report=
 	$(PYTHON) -m coverage report --fail-under=100 --include="$(MONEY)"
 	$(PYTHON) -m coverage report --fail-under=90
 
 slow: install ## the slow tests, which `make test` leaves out
-	$(PYTHON) -m pytest -n 3 --dist worksteal -m "slow and not live"
+	$(PYTHON) -m pytest -n 4 --dist worksteal -m "slow and not live"
 
 demo: install ## alertmodel.txt told line by line, on paper (or VENUES=emulated)
 	@$(PYTHON) -m desk.demo --venues $(VENUES)
