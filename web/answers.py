@@ -49,7 +49,7 @@ def install(app: Flask) -> None:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(StoreUnavailable, _unavailable)
+    app.register_error_handler(StoreUnavailable, unavailable)
     app.register_error_handler(Exception, _defect)
     app.after_request(_secure)
 
@@ -59,6 +59,12 @@ def failure(code: int, message: str) -> Response:
     return answer(code, {"success": False, "message": message})
 
 
+def unavailable(error: StoreUnavailable) -> Response:
+    """The database does not answer, in JSON."""
+    _log.error("the database does not answer: %s", error)
+    return failure(503, _MESSAGES[503])
+
+
 def _http_error(error: HTTPException) -> Response:
     code = error.code or 500
     response = failure(code, _MESSAGES.get(code, HTTPStatus(code).phrase.lower()))
@@ -66,11 +72,6 @@ def _http_error(error: HTTPException) -> Response:
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
     return response
-
-
-def _unavailable(error: StoreUnavailable) -> Response:
-    _log.error("the database does not answer: %s", error)
-    return failure(503, _MESSAGES[503])
 
 
 def _defect(error: Exception) -> Response:

@@ -7,6 +7,7 @@ script or a style into the page itself.
 from __future__ import annotations
 
 import hmac
+import logging
 from ipaddress import ip_address
 from typing import Any
 
@@ -14,6 +15,7 @@ from flask import Request, Response, current_app, make_response, render_template
 
 from desk.session import LIFETIME, form_key
 from desk.wiring import Desk
+from trading.errors import StoreUnavailable
 from web import shown
 from web.access import is_foreign, refusal
 from web.answers import failure
@@ -21,12 +23,16 @@ from web.answers import failure
 FORM_KEY = "form_key"
 FORM_KEY_HEADER = "X-Form-Key"
 FOREIGN = "this came from another site's page"
+#: Seconds until a page that could not be made is asked for again, by the browser itself.
+_AGAIN = 5
 #: A cookie with the prefix is bound to this very host; plain http to this machine itself cannot have it.
 _BOUND, _PLAIN = "__Host-desk", "desk"
 _CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+
+_log = logging.getLogger(__name__)
 
 
 def the_desk() -> Desk:
@@ -65,9 +71,8 @@ def keep_out(asked: Request) -> Response | None:
 
 
 def page(template: str, code: int = 200, **model: Any) -> Response:
-    """A page with its headers; an unchanged one is not sent again."""
-    token = session_of(request)
-    model |= {"form_key": form_key(token) if token else "", "shown": shown, "asset": shown.asset}
+    """A page with its headers; an unchanged one is not sent again. Asks the database nothing."""
+    model |= {"shown": shown, "asset": shown.asset}
     response = make_response(render_template(template, **model), code)
     response.headers["Content-Security-Policy"] = _CSP
     # Without a referrer a browser says that a form of this very page came from nowhere.
@@ -76,6 +81,22 @@ def page(template: str, code: int = 200, **model: Any) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.add_etag()
     response.make_conditional(request)
+    return response
+
+
+def key_of(asked: Request) -> str:
+    """What the page of a session sends along with a change; empty without one. Raises StoreUnavailable."""
+    token = session_of(asked)
+    return form_key(token) if token else ""
+
+
+def away(error: StoreUnavailable) -> Response:
+    """The database does not answer: a page says so, and tries again."""
+    _log.error("the database does not answer: %s", error)
+    words = "The database does not answer. Alerts get 503 until it does."
+    response = page("trouble.html", 503, words=words)
+    if request.method in ("GET", "HEAD"):
+        response.headers["Refresh"] = str(_AGAIN)
     return response
 
 

@@ -9,12 +9,14 @@ from flask import Blueprint, Response, abort, request
 
 from desk import report
 from desk.gate import Admission
+from trading.errors import StoreUnavailable
 from web.access import address_of, bucket, is_foreign
 from web.answers import answer
-from web.browser import FOREIGN, forget, page, remember, session_of, the_desk
+from web.browser import FOREIGN, away, forget, page, remember, session_of, the_desk
 from web.shown import file
 
 blueprint = Blueprint("lobby", __name__)
+blueprint.register_error_handler(StoreUnavailable, away)
 
 _MAX_BODY = 4096
 _WORDS = {

@@ -18,9 +18,10 @@ from desk.story import Filter
 from trading.errors import StoreUnavailable
 from trading.model import IntentStatus
 from web.access import refusal
-from web.browser import page, session_of, the_desk
+from web.browser import away, key_of, page, session_of, the_desk
 
 blueprint = Blueprint("pages", __name__, template_folder="templates")
+blueprint.register_error_handler(StoreUnavailable, away)
 
 #: Rows on a page.
 _PAGE = 50
@@ -42,12 +43,6 @@ def guard() -> Response | None:
         return None
     wanted = request.full_path.rstrip("?") if request.path != "/" else None
     return _to("lobby.login", next=wanted)
-
-
-@blueprint.errorhandler(StoreUnavailable)
-def unavailable(error: StoreUnavailable) -> Response:
-    """The database does not answer: the page says so, and tries again."""
-    return page("trouble.html", 503, words="The database does not answer. Alerts get 503 until it does.")
 
 
 @blueprint.get("/")
@@ -149,7 +144,7 @@ def framed(template: str, view: str, **model: Any) -> Response:
     health = report.health(desk.store, now=desk.clock(), started_at=desk.started_at)
     frame = board.frame(desk.store)
     model |= {"health": health, "bot": _bot(health["bot"]), "frame": frame, "settings": desk.settings}
-    return page(template, view=view, **model)
+    return page(template, view=view, form_key=key_of(request), **model)
 
 
 def _bot(beat: report.Model | None) -> tuple[str, str]:

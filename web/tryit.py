@@ -11,9 +11,10 @@ from flask import Blueprint, Response, request
 
 from desk import tryout
 from trading.body import MAX_BODY
+from trading.errors import StoreUnavailable
 from trading.model import Route
-from web.answers import answer, failure
-from web.browser import address, keep_out, the_desk
+from web.answers import answer, failure, unavailable
+from web.browser import address, away, keep_out, the_desk
 from web.pages import framed, guard
 
 blueprint = Blueprint("tryit", __name__)
@@ -26,6 +27,12 @@ _MAX_REQUEST = 6 * MAX_BODY + 1024
 def keep() -> Response | None:
     """Pages send to the login, the rest is answered in JSON."""
     return guard() if request.method in ("GET", "HEAD") else keep_out(request)
+
+
+@blueprint.errorhandler(StoreUnavailable)
+def not_now(error: StoreUnavailable) -> Response:
+    """A page for who came for one; a script's request is answered in JSON, as everywhere."""
+    return away(error) if request.method in ("GET", "HEAD") else unavailable(error)
 
 
 @blueprint.get("/try")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,17 +152,62 @@ def test_a_question_is_put_with_its_money_and_answered_from_the_page(visitor: Vi
         assert [(vote.voter, vote.approve) for vote in outbox.votes(tx, alert_id)] == [("web", True)]
 
 
-def test_a_database_that_is_away_is_told_on_a_page(visitor: Visitor) -> None:
-    visitor.desk.store.close()
-    from trading.errors import StoreUnavailable
+@pytest.fixture
+def unplugged(visitor: Visitor, sqlite_url: str) -> Iterator[Callable[[], None]]:
+    """Takes the database away, as a disk that is gone would; calling it again brings it back."""
+    path = Path(sqlite_url.removeprefix("sqlite:///"))
+    kept = path.with_name("kept.db")
 
-    def away() -> Any:
-        raise StoreUnavailable("database: away")
+    def turn() -> None:
+        visitor.desk.store.close()
+        if kept.exists():
+            path.rmdir()
+            kept.rename(path)
+        else:
+            path.rename(kept)
+            path.mkdir()
 
-    object.__setattr__(visitor.desk, "clock", away)
-    answer = visitor.client.get("/")
-    assert answer.status_code == 503
-    assert "database does not answer" in answer.text
+    yield turn
+    if kept.exists():
+        turn()
+
+
+def test_a_database_that_is_away_is_told_on_every_page(
+    visitor: Visitor, unplugged: Callable[[], None], body: Any
+) -> None:
+    alert_id = visitor.alert(body)
+    visitor.get("/")
+    unplugged()
+    for path in ("/", "/alerts", f"/alerts/{alert_id}", "/results", "/try", "/login", "/export/trades.csv"):
+        answer = visitor.client.get(path)
+        assert answer.status_code == 503, path
+        assert "database does not answer" in answer.text, path
+        assert answer.headers["Refresh"] == "5", path
+    for path in ("/login", "/logout"):
+        answer = visitor.client.post(path, data={"password": visitor.password})
+        assert answer.status_code == 503, path
+        assert "database does not answer" in answer.text
+        assert "Refresh" not in answer.headers
+    for path in ("/api/halt", "/api/lint", "/api/try", f"/api/intents/{alert_id}/approve"):
+        answer = visitor.post(path, json={"text": "{}"})
+        assert answer.status_code == 503, path
+        assert answer.get_json()["success"] is False
+    unplugged()
+    assert visitor.get("/").status_code == 200
+
+
+@pytest.mark.parametrize("interval", ["²", "99999999999999D", "9" * 90, "0", "<b>", "D", "15", 15, None])
+def test_whatever_an_alert_calls_its_interval_it_has_a_chart(
+    visitor: Visitor, body: Any, interval: Any
+) -> None:
+    alert_id = visitor.alert(body, interval=interval)
+    visitor.get("/")
+    assert visitor.get(f"/api/alerts/{alert_id}/chart").status_code == 200
+    assert visitor.get(f"/alerts/{alert_id}").status_code == 200
+    assert visitor.post(f"/api/alerts/{alert_id}/chart").status_code == 202
+    with visitor.desk.store.read() as tx:
+        (request,) = charts.open_requests(tx, 9)
+    assert request.interval == (interval if interval in ("0", "D", "15") else "15")
 
 
 def test_results_and_their_exports(visitor: Visitor, body: Any) -> None:
