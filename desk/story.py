@@ -7,6 +7,7 @@ prices that alerts and fills have told. Never asks a venue, and never shows a pa
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -27,7 +28,9 @@ _MOST_FILLS = 200
 #: Requests that wait for the runner; more would only make the newest wait.
 _MOST_OPEN = 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNITS = {"S": 1, "D": 86400, "W": 7 * 86400, "M": 30 * 86400}
+_UNITS = {"": 60, "S": 1, "H": 3600, "D": 86400, "W": 7 * 86400, "M": 30 * 86400}
+#: As TradingView spells it; whatever else an alert says of it is its own.
+_INTERVAL = re.compile(r"[0-9]{0,5}[SHDWM]|[0-9]{1,5}")
 
 
 def found(store: Store, wanted: Filter, *, limit: int, before: int | None) -> tuple[list[Model], int | None]:
@@ -124,13 +127,13 @@ def want_chart(store: Store, alert_id: str, *, now: datetime) -> bool:
 
 def _interval(row: views.Row) -> str:
     told = json.loads(row["body"]).get("interval")
-    return told if isinstance(told, str) and told else INTERVAL
+    return told if isinstance(told, str) and _INTERVAL.fullmatch(told) else INTERVAL
 
 
 def _length(interval: str) -> int:
     """Seconds of a bar, as TradingView writes them: minutes, or a number and S, D, W, M."""
-    number, unit = (interval, 60) if interval.isdigit() else (interval[:-1], _UNITS.get(interval[-1:], 60))
-    return (int(number) if number.isdigit() else 1) * unit
+    number = interval.rstrip("SHDWM")
+    return int(number or 1) * _UNITS[interval[len(number) :]]
 
 
 def _seconds(at: datetime) -> int:

@@ -87,8 +87,9 @@ def length_of(interval: str) -> timedelta | None:
 
     >>> length_of("240") == length_of("4H"), str(length_of("W")), length_of("M")
     (True, '7 days, 0:00:00', None)
+    >>> length_of("99999999999999D")
     """
-    spelt = re.fullmatch(r"([0-9]*)([SHDW]?)", interval)
+    spelt = re.fullmatch(r"([0-9]{0,5})([SHDW]?)", interval)
     length = timedelta(seconds=int(spelt[1] or 1) * _UNITS[spelt[2]]) if spelt and interval else None
     return length or None
 
