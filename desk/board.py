@@ -13,6 +13,7 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from desk import report
+from desk.intake import is_paper
 from desk.report import Model, instant
 from desk.settings import Account
 from store import Store, Transaction, orders, search, switches, views, watch
@@ -85,7 +86,7 @@ def _account(venue: str, account: str, seen: Seen | None, positions: list[Model]
         "venue": venue,
         "account": account,
         "exchange": venue.rpartition(":")[2],
-        "paper": venue.startswith("PAPER"),
+        "paper": is_paper(venue),
         "currency": seen.currency if seen else "",
         "total": _plain(seen.total) if seen else None,
         "free": _plain(seen.free) if seen else None,

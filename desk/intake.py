@@ -229,6 +229,11 @@ def venue_of(exchange: str, *, live: bool) -> str:
     return name if live and name != PAPER else f"{PAPER}:{name}"
 
 
+def is_paper(venue: str) -> bool:
+    """Whether nothing is real there."""
+    return venue.partition(":")[0] == PAPER
+
+
 def refused(code: int, message: str, *, field: str | None = None, mend: str = "") -> Answer:
     """A no, with the field that caused it where one did, and what to write instead."""
     body: dict[str, object] = {"success": False, "message": message}

@@ -130,6 +130,7 @@ class Takings:
     trades: list[Closed] = field(default_factory=list)
     executions: list[Execution] = field(default_factory=list)
     strategies: set[str] = field(default_factory=set)
+    venues: set[str] = field(default_factory=set)
 
 
 class Results:
@@ -180,7 +181,7 @@ class Results:
         """The takings with the executions of the orders that are still being filled."""
         done = self._takings
         latest = [_execution(each) for each in self._filling.values()]
-        return Takings(done.gains, done.trades, done.executions + latest, done.strategies)
+        return Takings(done.gains, done.trades, done.executions + latest, done.strategies, done.venues)
 
     def _learn(self, tx: Transaction, page: Iterable[Row]) -> None:
         if len(self._names) > feed.PAGE:
@@ -209,6 +210,7 @@ class Results:
         net = row["realised_pnl"] - fee
         own = current.strategy if current else _strategy(intent) if intent else row["account"]
         self._takings.strategies.add(own)
+        self._takings.venues.add(row["venue"])
         gain = Gain(
             row["at"], self._day(row["at"]), own, row["account"], row["venue"], row["symbol"], net, fee
         )

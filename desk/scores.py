@@ -14,6 +14,7 @@ from decimal import Context, Decimal, localcontext
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from desk.intake import is_paper
 from desk.results import Closed, Execution, Gain, Takings, midnight
 from trading.model import ZERO, plain
 
@@ -28,33 +29,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Which results: from `since` on, None for all; of one account, strategy or instrument, None for any."""
+    """Which results: from `since` on, None for all; of one account, strategy or instrument, None for any;
+    of `paper` alone, or of what is real alone, None for both."""
 
     since: datetime | None = None
     account: str | None = None
     strategy: str | None = None
     symbol: str | None = None
+    paper: bool | None = None
 
-    def holds(self, at: datetime, account: str, strategy: str, symbol: str) -> bool:
+    def holds(self, at: datetime, row: Gain | Closed | Execution) -> bool:
         return (
             (self.since is None or at >= self.since)
-            and self.account in (None, account)
-            and self.strategy in (None, strategy)
-            and self.symbol in (None, symbol)
+            and self.account in (None, row.account)
+            and self.strategy in (None, row.strategy)
+            and self.symbol in (None, row.symbol)
+            and (self.paper is None or is_paper(row.venue) is self.paper)
         )
 
 
 def results(takings: Takings, scope: Scope) -> Row:
     """Everything on the page of results."""
     with localcontext(_SHOWN):
-        gains = [g for g in takings.gains if scope.holds(g.at, g.account, g.strategy, g.symbol)]
-        trades = [t for t in takings.trades if scope.holds(t.closed_at, t.account, t.strategy, t.symbol)]
-        orders = [e for e in takings.executions if scope.holds(e.at, e.account, e.strategy, e.symbol)]
+        gains = [gain for gain in takings.gains if scope.holds(gain.at, gain)]
+        trades = [trade for trade in takings.trades if scope.holds(trade.closed_at, trade)]
+        orders = [order for order in takings.executions if scope.holds(order.at, order)]
         curve = _curve(gains)
         return {
             "total": _scored(gains, trades) | {"drawdown": _drawdown(curve)},
             "curve": _drawn(curve),
-            "days": _by(gains, trades, "day")[::-1],
+            "days": _by(gains, trades, "day")[::-1][:_MOST_ROWS],
             "strategies": _best(_by(gains, trades, "strategy")),
             "instruments": _best(_by(gains, trades, "symbol")),
             "executions": [
@@ -90,12 +94,12 @@ def _scored(gains: Sequence[Gain], trades: Sequence[Closed]) -> Row:
 
 def _by(gains: Iterable[Gain], trades: Iterable[Closed], name: str) -> list[Row]:
     earned, closed = _grouped(gains, name), _grouped(trades, name)
-    names = sorted({*earned, *closed})[-_MOST_ROWS:]
+    names = sorted({*earned, *closed})
     return [{"name": each, **_scored(earned.get(each, []), closed.get(each, []))} for each in names]
 
 
 def _best(rows: list[Row]) -> list[Row]:
-    return sorted(rows, key=lambda row: Decimal(row["net"]), reverse=True)
+    return sorted(rows, key=lambda row: Decimal(row["net"]), reverse=True)[:_MOST_ROWS]
 
 
 def _grouped(rows: Iterable[T], *names: str) -> dict[Any, list[T]]:

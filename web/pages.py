@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 
 from desk import board, export, report, scores, story
+from desk.intake import is_paper
 from desk.scores import Scope
 from desk.story import Filter
 from trading.errors import StoreUnavailable
@@ -95,13 +96,16 @@ def results() -> Response:
     period = _asked("period") or _PERIODS[1][0]
     told = {name: value for name in ("account", "strategy", "symbol") if (value := _asked(name))}
     takings = desk.results.now()
-    scope = Scope(since=scores.since(period, desk.clock()), **told)
+    # What was earned on paper is never added to what was earned.
+    mixed = len({is_paper(venue) for venue in takings.venues}) > 1
+    money = _asked("money") or ("real" if desk.settings.live_trading else "paper")
+    scope = Scope(since=scores.since(period, desk.clock()), paper=money == "paper" if mixed else None, **told)
     symbols = sorted({gain.symbol for gain in takings.gains})
     return framed(
         "results.html",
         "results",
         results=scores.results(takings, scope),
-        asked={"period": period, **told},
+        asked={"period": period, "money": money if mixed else None, **told},
         periods=_PERIODS,
         accounts=sorted({*story.accounts(desk.store), *desk.settings.accounts}),
         strategies=sorted(takings.strategies),

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from desk.intake import is_paper as is_paper
+
 _STATIC = Path(__file__).with_name("static")
 _KINDS = {
     ".css": "text/css; charset=utf-8",

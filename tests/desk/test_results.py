@@ -46,9 +46,9 @@ def trade(net: str, *, days: int = 0, risk: str | None = "100", strategy: str = 
     )
 
 
-def gain(net: str, *, days: int = 0, strategy: str = "A") -> Gain:
+def gain(net: str, *, days: int = 0, strategy: str = "A", venue: str = "PAPER:X") -> Gain:
     at = AT - timedelta(days=days)
-    return Gain(at, midnight(at), strategy, "MAIN", "PAPER:X", "BTC-USDT-PERP", Decimal(net), Decimal(1))
+    return Gain(at, midnight(at), strategy, "MAIN", venue, "BTC-USDT-PERP", Decimal(net), Decimal(1))
 
 
 def execution(slipped: str | None, **stages: float) -> Execution:
@@ -178,11 +178,29 @@ def test_tables_by_day_and_strategy() -> None:
         (Scope(strategy="B"), 4),
         (Scope(account="MAIN", symbol="BTC-USDT-PERP"), 5),
         (Scope(account="OTHER"), 0),
+        (Scope(paper=True), 5),
+        (Scope(paper=False), 0),
     ],
 )
 def test_a_scope_narrows(scope: Scope, net: int) -> None:
     told = Takings(gains=[gain("2", days=1), gain("-1"), gain("4", strategy="B")])
     assert scores.results(told, scope)["total"]["net"] == net
+
+
+def test_what_is_real_and_what_is_paper_are_counted_apart() -> None:
+    told = Takings(gains=[gain("100"), gain("-3", venue="X"), gain("1", venue="PAPERHOUSE")])
+    nets = [scores.results(told, Scope(paper=paper))["total"]["net"] for paper in (True, False)]
+    assert nets == [100, -2]
+
+
+def test_a_long_table_keeps_the_best_and_the_newest() -> None:
+    told = Takings(
+        gains=[gain(str(900 - number), days=number, strategy=f"{number:03}") for number in range(450)]
+    )
+    model = scores.results(told, Scope())
+    assert [len(model[name]) for name in ("strategies", "days")] == [400, 400]
+    assert model["strategies"][0]["name"] == "000"
+    assert model["days"][0]["name"] == midnight(AT)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
+from sqlalchemy import insert, update
 
 from store import charts, watch
+from store.tables import fills, intents
 from tests.web.person import Visitor
 from trading.model import IntentStatus
 
@@ -223,3 +226,33 @@ def test_results_and_their_exports(visitor: Visitor, body: Any) -> None:
     for name in ("orders", "fills", "events", "trades", "executions"):
         assert visitor.get(f"/export/{name}.csv").status_code == 200
     assert visitor.get("/export/state.csv").status_code == 404
+
+
+def test_on_a_live_desk_paper_is_marked_and_never_added_to_what_is_real(
+    make_app: Callable[..., Flask], body: Any
+) -> None:
+    keys = {"API_KEY_MAIN": "k" * 20, "API_SECRET_MAIN": "s" * 20}
+    visitor = Visitor(make_app(LIVE_TRADING="1", **keys), body.password)
+    visitor.log_in()
+    visitor.get("/")
+    visitor.alert(body, IntentStatus.AWAITING_APPROVAL, id="real")
+    assert "on paper" not in visitor.get("/").text
+    trial = visitor.post("/api/try", json={"text": json.dumps(body(id="trial")), "ask": True})
+    with visitor.desk.store.write() as tx:
+        mine = intents.c.id == trial.get_json()["alert_id"]
+        tx.execute(update(intents).where(mine).values(status=IntentStatus.AWAITING_APPROVAL))
+        for number, (venue, won) in enumerate([("BINANCE", "-7"), ("PAPER:BINANCE", "5000")]):
+            tx.execute(insert(fills).values(
+                venue=venue, account="MAIN", symbol="BTC-USDT-PERP", trade_id=str(number), venue_order_id="1",
+                side="BUY", quantity=Decimal(1), price=Decimal(1), fee=Decimal(0), fee_currency="USDT",
+                maker=False, at=visitor.desk.clock(), realised_pnl=Decimal(won)))  # fmt: skip
+    page = visitor.get("/").text
+    assert page.count("MAIN · BINANCE on paper") == page.count("MAIN · BINANCE</span>") == 1
+    assert visitor.get("/alerts").text.count("MAIN · BINANCE on paper") == 1
+    page = visitor.get("/results").text
+    assert "-7.00" in page
+    assert "5,000.00" not in page
+    page = visitor.get("/results?money=paper").text
+    assert "+5,000.00" in page
+    assert "-7.00" not in page
+    assert "4,993" not in page
