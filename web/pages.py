@@ -56,6 +56,12 @@ def now() -> Response:
     return framed("now.html", "now", board=model)
 
 
+@blueprint.get("/frame")
+def frame() -> Response:
+    """What stands around every page: for one that does not renew itself, or that nobody sees."""
+    return framed("frame.html", _asked("view") or "")
+
+
 @blueprint.get("/alerts")
 def alerts() -> Response:
     """What came, newest first, as far as it matches."""

@@ -164,6 +164,101 @@ def test_every_view_on_a_phone_and_a_desk_dark_and_light(
             assert at.page.evaluate("() => window.jumped") < 0.05, path
 
 
+def test_every_view_knows_of_a_halt_and_of_what_waits(
+    server: Any, visit: Callable[..., Visit], body: Any
+) -> None:
+    at, other = visit(server.url), visit(server.url)
+    page = at.page
+    at.log_in(body.password)
+    other.log_in(body.password)
+    page.goto("/results")
+    page.get_by_role("button", name="HALT").click()
+    page.keyboard.press("Enter")
+    expect(page.locator("#banner")).to_contain_text("Halted by web")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+    # Another view that stands open tells it too, and that somebody is asked.
+    other.page.goto("/try")
+    expect(other.page.locator("#banner")).to_contain_text("Halted")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="HALT")).to_be_visible()
+    expect(other.page.get_by_role("button", name="HALT")).to_be_visible()
+    server.post(raw(body, id="asks"), STUDY)
+    for each in (page, other.page):
+        expect(each.get_by_label("1 waiting")).to_be_visible()
+        assert each.title().startswith("(1) Desk: ")
+
+
+def test_a_halt_that_did_not_arrive_is_not_taken_for_one(
+    server: Any, visit: Callable[..., Visit], body: Any
+) -> None:
+    at = visit(server.url)
+    page = at.page
+    at.log_in(body.password)
+    page.get_by_role("button", name="HALT").click()
+    at.context.set_offline(True)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("No answer from the server")
+    at.context.set_offline(False)
+    page.get_by_role("button", name="Halt now").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("#banner")).to_contain_text("Halted by web")
+    at.complaints.clear()
+
+
+def test_a_page_that_renews_itself_leaves_a_person_where_they_were(
+    server: Any, visit: Callable[..., Visit], body: Any
+) -> None:
+    at = visit(server.url, phone=True)
+    page = at.page
+    at.log_in(body.password)
+    server.post(raw(body, id="long", ticker="ETHUSDT.P"))
+    server.post(raw(body, ticker=None))
+    accounts = page.locator("#accounts .scroll")
+    expect(accounts.get_by_text("answers")).to_be_visible()
+    assert accounts.evaluate("(each) => each.scrollLeft = 90") == 90
+    level = {"long Breakeven": "49500"}
+    server.post(raw(body, id="up", ticker="ETHUSDT.P", message="breakeven", price="50700", **level))
+    expect(accounts.get_by_role("row").nth(1)).to_contain_text("+")
+    assert accounts.evaluate("(each) => each.scrollLeft") == 90
+
+    page.goto("/alerts")
+    first = page.locator("#refusals details").first
+    first.locator("summary").click()
+    server.post(raw(body, ticker="", id="another"))
+    expect(page.locator("#refusals details")).to_have_count(2)
+    assert page.locator("#refusals details").evaluate_all("(all) => all.map((each) => each.open)") == [
+        False,
+        True,
+    ]
+
+
+def test_a_button_that_moves_takes_no_click_that_was_meant_for_another(
+    server: Any, visit: Callable[..., Visit], body: Any
+) -> None:
+    at = visit(server.url)
+    page = at.page
+    at.log_in(body.password)
+    first = server.post(raw(body, id="first"), STUDY).json()["alert_id"]
+    expect(page.locator(f"#question-{first}")).to_be_visible()
+    second = server.post(raw(body, id="second", ticker="ETHUSDT.P"), STUDY).json()["alert_id"]
+    expect(page.locator(f"#question-{second}")).to_be_visible()
+    yes = page.locator(f"#question-{first}").get_by_role("button", name="Approve").bounding_box()
+    assert yes is not None
+    # The first is declined elsewhere, and the second stands where it stood, in the very moment of the click.
+    page.evaluate(
+        """async ([url, x, y]) => {
+          await Desk.ask(url);
+          while (document.querySelectorAll(".question").length > 1) await Desk.refresh();
+          document.elementFromPoint(x, y).click();
+        }""",
+        [f"/api/intents/{first}/decline", yes["x"] + 5, yes["y"] + 5],
+    )
+    page.locator(f"#question-{second}").get_by_role("button", name="Decline").click()
+    expect(page.locator(f"#question-{second}")).to_have_count(0)
+    assert at.read(f"/api/alerts/{second}")["status"] == "DECLINED"
+
+
 def test_a_server_that_is_away_is_told_and_forgiven(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:

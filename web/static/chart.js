@@ -5,9 +5,8 @@
   const charts = new Map();
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
-  const zone = () => new Date().getTimezoneOffset() * -60;
-  // The library knows no zones: it is given times as the viewer's clock shows them.
-  const local = (seconds) => seconds + zone();
+  // The library knows no zones: it is given times as the viewer's clock showed them then.
+  const local = (seconds) => seconds - new Date(seconds * 1000).getTimezoneOffset() * 60;
 
   function look() {
     return {

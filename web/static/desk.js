@@ -9,6 +9,8 @@ const Desk = (() => {
     both: { dateStyle: "medium", timeStyle: "medium" },
   };
   const listeners = [];
+  // Milliseconds; a network that was changed leaves requests hanging for minutes.
+  const patience = 15000;
 
   function write(time) {
     const at = new Date(time.dateTime);
@@ -44,7 +46,7 @@ const Desk = (() => {
 
   // One request of this page to the server; its JSON, or an Error with words for a person.
   async function ask(path, body, method = "POST") {
-    const options = { method, headers: { "X-Form-Key": formKey }, redirect: "manual" };
+    const options = { method, headers: { "X-Form-Key": formKey }, redirect: "manual", signal: AbortSignal.timeout(patience) };
     if (method === "POST") {
       options.headers["Content-Type"] = "application/json";
       options.body = JSON.stringify(body ?? {});
@@ -54,23 +56,29 @@ const Desk = (() => {
       location.reload();
       throw new Error("You are logged out.");
     }
-    const told = await answer.json();
+    const told = await answer.json().catch(() => ({}));
     if (!answer.ok) throw Object.assign(new Error(told.message ?? `The server answered ${answer.status}.`), { told });
     return told;
   }
 
-  async function act(path, body, done, buttons) {
+  // Whether the server took it; if not, `refused` is given the words.
+  async function act(path, body, done, buttons, refused = tell) {
     for (const button of buttons) button.disabled = true;
+    let taken = false;
     try {
       const told = await ask(path, body);
+      taken = true;
       tell(done ?? told.message);
       if (told.alert_id) outcome(told.alert_id).catch((error) => tell(error.message));
     } catch (error) {
-      tell(error instanceof TypeError ? "No answer from the server: look whether it was done." : error.message);
+      const silent = error instanceof TypeError || error.name === "TimeoutError";
+      refused(silent ? "No answer from the server: look whether it was done." : error.message);
     } finally {
       for (const button of buttons) button.disabled = false;
+      await turn; // began before this was done
       await refresh();
     }
+    return taken;
   }
 
   // A vote is a word: what the runner made of it is told as soon as it is known.
@@ -87,19 +95,43 @@ const Desk = (() => {
   }
 
   // Parts stay current: the page is fetched again, and what differs is put in place.
-  let tag = "";
+  let tag = ["", ""];
+  let turn = null;
   let lost = null;
   let seen = new Date();
+
+  const sliding = (part) => [part, ...part.querySelectorAll("*")].filter((each) => each.matches(".scroll, pre"));
+
+  // What a person has opened inside, or slid to the side, stays so.
+  function replace(old, fresh) {
+    const places = sliding(old).map((each) => each.scrollLeft);
+    const open = new Set([...old.querySelectorAll("details[open]")].map((each) => each.textContent));
+    old.replaceWith(fresh);
+    sliding(fresh).forEach((each, at) => { each.scrollLeft = places[at] ?? 0; });
+    for (const each of fresh.querySelectorAll("details")) each.open = open.has(each.textContent);
+  }
+
+  // A button that has just come or moved takes no click: it was aimed at what stood there before.
+  function steady(change) {
+    const acting = () => [...document.querySelectorAll("button[data-ask]")];
+    const before = new Map(acting().map((each) => [each.dataset.ask, each.getBoundingClientRect().top]));
+    change();
+    for (const each of acting()) {
+      if (before.get(each.dataset.ask) === each.getBoundingClientRect().top) continue;
+      each.classList.add("moving");
+      setTimeout(() => each.classList.remove("moving"), 600);
+    }
+  }
 
   function swap(old, fresh) {
     if (old.dataset.keyed === undefined) {
       if (old.contains(document.activeElement)) {
         const name = document.activeElement.id || document.activeElement.getAttribute("href");
-        old.replaceWith(fresh);
+        replace(old, fresh);
         const again = name && (document.getElementById(name) ?? fresh.querySelector(`[href="${CSS.escape(name)}"]`));
         (again ?? fresh.querySelector("button, a"))?.focus({ preventScroll: true });
       } else {
-        old.replaceWith(fresh);
+        replace(old, fresh);
       }
       return fresh;
     }
@@ -113,6 +145,8 @@ const Desk = (() => {
   const originals = new Map();
   function take(text) {
     const page = new DOMParser().parseFromString(text, "text/html");
+    const count = /^\(\d+\) /;
+    document.title = (count.exec(page.title)?.[0] ?? "") + document.title.replace(count, "");
     for (const fresh of page.querySelectorAll("[data-part]")) {
       const old = document.getElementById(fresh.id);
       const source = fresh.outerHTML;
@@ -124,18 +158,21 @@ const Desk = (() => {
     }
   }
 
-  let turn = null;
   async function refresh() {
-    if (!document.body.dataset.live) return;
+    const { frame, live } = document.body.dataset;
+    // A page that nobody sees asks only for what stands around all of them.
+    const source = live === undefined || document.hidden ? frame : location.pathname + location.search;
     turn ??= (async () => {
       try {
-        const headers = tag ? { "If-None-Match": tag } : {};
-        const answer = await fetch(location.pathname + location.search, { headers, redirect: "manual", cache: "no-store" });
+        const headers = tag[0] === source && tag[1] ? { "If-None-Match": tag[1] } : {};
+        const signal = AbortSignal.timeout(patience);
+        const answer = await fetch(source, { headers, redirect: "manual", cache: "no-store", signal });
         if (answer.type === "opaqueredirect") return location.reload();
         if (answer.status !== 304 && !answer.ok) throw new Error(String(answer.status));
         if (answer.status === 200) {
-          tag = answer.headers.get("ETag") ?? "";
-          take(await answer.text());
+          const text = await answer.text();
+          steady(() => take(text));
+          tag = [source, answer.headers.get("ETag") ?? ""];
         }
         seen = new Date();
         lost = null;
@@ -143,7 +180,7 @@ const Desk = (() => {
         lost ??= seen;
       } finally {
         const banner = document.getElementById("lost");
-        banner.hidden = lost === null;
+        if (banner.hidden !== (lost === null)) steady(() => { banner.hidden = lost === null; });
         if (lost) {
           const time = banner.querySelector("time");
           time.dateTime = lost.toISOString();
@@ -156,17 +193,21 @@ const Desk = (() => {
   }
 
   async function keepCurrent() {
-    const every = Number(document.body.dataset.live) * 1000;
+    const every = Number(document.body.dataset.live ?? 5) * 1000;
     for (;;) {
-      await new Promise((done) => setTimeout(done, lost ? every * 2 : every));
-      if (!document.hidden) await refresh();
+      await new Promise((done) => setTimeout(done, document.hidden ? 15000 : lost ? every * 2 : every));
+      await refresh();
     }
   }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (!button) return;
-    if (button.dataset.opens) document.getElementById(button.dataset.opens).showModal();
+    if (button.dataset.opens) {
+      const dialog = document.getElementById(button.dataset.opens);
+      dialog.querySelector("[data-words]").hidden = true;
+      dialog.showModal();
+    }
     else if (button.dataset.closes !== undefined) button.closest("dialog").close();
     else if (button.dataset.copy) {
       const text = document.getElementById(button.dataset.copy).textContent;
@@ -182,14 +223,18 @@ const Desk = (() => {
     if (!form.dataset.ask) return;
     event.preventDefault();
     const body = Object.fromEntries(new FormData(form));
-    act(form.dataset.ask, body, form.dataset.done, form.querySelectorAll("button")).then(() => form.closest("dialog")?.close());
+    const words = form.querySelector("[data-words]");
+    words.hidden = true;
+    const refused = (said) => { words.textContent = said; words.hidden = false; };
+    act(form.dataset.ask, body, form.dataset.done, form.querySelectorAll("button"), refused)
+      .then((taken) => { if (taken) form.closest("dialog").close(); });
   });
 
   for (const part of document.querySelectorAll("[data-part]")) originals.set(part.id, part.outerHTML);
   localise(document);
   setInterval(countDown, 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
-  if (document.body.dataset.live) keepCurrent();
+  keepCurrent();
 
   return { ask, tell, refresh, localise, onPart: (listener) => listeners.push(listener) };
 })();
