@@ -161,19 +161,19 @@ def card(store: Store, alert_id: str) -> Model | None:
 def _trade(went: trades.Outcome, asked: Alert) -> Model:
     model: Model = {
         "entered": plain(went.entered),
-        "entry_price": _money(went.entry_price),
+        "entry_price": readable(went.entry_price),
         "open": plain(abs(went.open_quantity)),
         "stop": _shown(went.stop_price),
-        "exit_price": _money(went.exit_price),
+        "exit_price": readable(went.exit_price),
         "closed": went.flat_at is not None,
         "flat_at": instant(went.flat_at),
     }
     with localcontext(MONEY):
-        model["pnl"] = _money(went.realised - went.fees)
-        model["fees"] = _money(went.fees)
+        model["pnl"] = readable(went.realised - went.fees)
+        model["fees"] = readable(went.fees)
         if went.entry_price is not None and asked.price is not None and asked.side is not None:
             slip = (went.entry_price - asked.price) * asked.side.sign
-            model["slippage"] = _money(slip)
+            model["slippage"] = readable(slip)
             model["slippage_percent"] = plain(round(slip / asked.price * 100, 3))
     return model
 
@@ -185,7 +185,7 @@ def _percent(part: Decimal | None, whole: Decimal | None) -> str | None:
         return plain(round(part / whole * 100, 2))
 
 
-def _money(value: Decimal | None) -> str | None:
+def readable(value: Decimal | None) -> str | None:
     """A quotient as people read it: eight digits that count."""
     if value is None:
         return None

@@ -203,11 +203,12 @@ def _levels(tx: Transaction, row: views.Row, asked: Model) -> list[Model]:
 def _level(order: views.Row) -> Model | None:
     role = Role(order["role"])
     price: Decimal | None = order["price"] or order["trigger_price"]
-    if role is Role.ENTRY:
-        price = order["average_price"] or price
-    if price is None or role is Role.CLOSE:
+    told = None if price is None else plain(price)
+    if role is Role.ENTRY and order["average_price"]:
+        told = report.readable(order["average_price"])
+    if told is None or role is Role.CLOSE:
         return None
-    return {"role": role.value, "title": role.value, "price": plain(price)}
+    return {"role": role.value, "title": role.value, "price": told}
 
 
 def _timed(events: list[Model], received_at: datetime) -> list[Model]:

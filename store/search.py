@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select
 
 from store.tables import alerts, cards, fills, intents, notices, orders, positions
 from store.views import LIVE_ORDERS, Row, fetch, with_intents
@@ -76,10 +76,15 @@ def resting(tx: Connection, intent_ids: list[str]) -> list[Row]:
 
 
 def lane_fills(tx: Connection, row: Row, *, limit: int) -> list[Row]:
-    """The first fills of an alert's instrument since the alert came, with what their orders were for."""
+    """The first fills of an alert's instrument since the alert came, with what their orders were for.
+
+    By the venue's clock: where that is behind ours, an alert's own first fill comes before the alert.
+    """
+    own = select(orders.c.client_order_id).where(orders.c.intent_id == row["id"])
+    first = tx.execute(select(func.min(fills.c.at)).where(fills.c.client_order_id.in_(own))).scalar()
     query = (
         _fills()
-        .where(_lane_of(row), fills.c.at >= row["received_at"])
+        .where(_lane_of(row), fills.c.at >= min(first or row["received_at"], row["received_at"]))
         .order_by(fills.c.at, fills.c.seq)
         .limit(limit)
     )

@@ -25,6 +25,7 @@ _KINDS = {
     ".svg": "image/svg+xml",
 }
 _NOTHING = "–"
+_DIGITS = 10
 _WORDS = {
     "RECEIVED": "received",
     "AWAITING_APPROVAL": "waits for you",
@@ -48,10 +49,16 @@ def money(value: str | Decimal | None, *, sign: bool = False) -> str:
 
 
 def number(value: str | Decimal | None) -> str:
-    """All digits, thousands apart."""
+    """Thousands apart, ten digits that count: an average has as many as one likes.
+
+    >>> number("42000.123456789012345678"), number("0.000012345"), number("123456789012"), number("1E+3")
+    ('42,000.12346', '0.000012345', '123,456,789,012', '1,000')
+    """
     if value is None:
         return _NOTHING
-    text = f"{Decimal(value):,f}"
+    amount = Decimal(value)
+    digits = max(_DIGITS - 1 - amount.adjusted(), 0)
+    text = f"{round(amount, digits) if -int(amount.as_tuple().exponent) > digits else amount:,f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from desk import board, story
 from desk.teller import EVERY, WATCHED_FOR, Teller
+from store.tables import fills, orders
 from trading.model import Route
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
@@ -139,6 +142,35 @@ def test_a_story_has_the_trade_to_its_end_and_no_further(make_rig: Callable[...,
     assert chart is not None
     assert [mark["text"].split()[0] for mark in chart["marks"]] == ["close", "entry"]
     assert [level["role"] for level in chart["levels"]] == ["entry", "target", "stop"]
+
+
+def test_a_venues_clock_that_is_behind_takes_no_fill_out_of_a_story(rig: Any) -> None:
+    before = rig.send("entry", **LONG)
+    rig.send("exit", price="42100")
+    entry = rig.send("entry", **LONG)
+    with rig.store.write() as tx:
+        mine = fills.c.client_order_id.startswith(entry)
+        early = rig.clock() - timedelta(seconds=2)
+        tx.execute(update(fills).where(mine).values(at=early))
+    told = story.story(rig.store, entry)
+    assert told is not None
+    assert [fill["role"] for fill in told["fills"]] == ["entry"]
+    chart = story.chart(rig.store, entry, now=rig.clock())
+    assert chart is not None
+    assert len(chart["marks"]) == 1
+    told = story.story(rig.store, before)
+    assert told is not None
+    assert [fill["role"] for fill in told["fills"]] == ["entry", "close"]
+
+
+def test_an_average_of_endless_digits_does_not_reach_the_chart(rig: Any) -> None:
+    entry = rig.send("entry", **LONG)
+    with rig.store.write() as tx:
+        mine = orders.c.client_order_id == f"{entry}-e"
+        tx.execute(update(orders).where(mine).values(average_price=Decimal("42000.333333333333333333")))
+    chart = story.chart(rig.store, entry, now=rig.clock())
+    assert chart is not None
+    assert [each["price"] for each in chart["levels"] if each["role"] == "entry"] == ["42000.333"]
 
 
 def test_a_stop_that_was_moved_stands_on_the_chart_once(rig: Any) -> None:
