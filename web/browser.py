@@ -122,6 +122,11 @@ def _cookie_name(asked: Request) -> str:
     return _PLAIN if _is_here(asked) and not asked.is_secure else _BOUND
 
 
+def keeps_no_login(asked: Request) -> bool:
+    """Whether the browser has this page over plain http from elsewhere: it would throw the cookie away."""
+    return _cookie_name(asked) == _BOUND and asked.headers.get("Origin", "").startswith("http:")
+
+
 def address(asked: Request) -> str:
     """Where this server is found from outside: whatever is not this machine itself has https before it."""
     return f"{'http' if _is_here(asked) and not asked.is_secure else 'https'}://{asked.host}"

@@ -12,13 +12,21 @@ from desk.gate import Admission
 from trading.errors import StoreUnavailable
 from web.access import address_of, bucket, is_foreign
 from web.answers import answer
-from web.browser import FOREIGN, away, forget, page, remember, session_of, the_desk
+from web.browser import away, forget, keeps_no_login, page, remember, session_of, the_desk
 from web.shown import file
 
 blueprint = Blueprint("lobby", __name__)
 blueprint.register_error_handler(StoreUnavailable, away)
 
 _MAX_BODY = 4096
+_FOREIGN = (
+    "This came from another site's page. If it did not: the proxy in front has to pass on the Host that the "
+    "browser asked for."
+)
+_PLAIN = (
+    "This page came over plain http, and a browser keeps no login there. Open it by https, or by 127.0.0.1 "
+    "on the machine itself."
+)
 _WORDS = {
     Admission.CLOSED: (403, "The dashboard is closed. Set DASHBOARD_PASSWORD and start again to open it."),
     Admission.WRONG: (401, "That is not the password."),
@@ -44,7 +52,9 @@ def enter() -> Response:
     desk = the_desk()
     request.max_content_length = _MAX_BODY
     if is_foreign(request):
-        return page("login.html", 403, words=FOREIGN, closed=False, next="/")
+        return page("login.html", 403, words=_FOREIGN, closed=False, next="/")
+    if keeps_no_login(request):
+        return page("login.html", 403, words=_PLAIN, closed=False, next=_next())
     given = request.form.get("password", "")
     admission = desk.login.admit(given, bucket(address_of(request, desk.settings.trusted_proxies)))
     if admission is Admission.IN:

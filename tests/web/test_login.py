@@ -89,6 +89,23 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(
     assert ("Secure" in cookie) is secure
 
 
+def test_a_login_that_the_browser_would_not_keep_is_refused_with_the_reason(visitor: Visitor) -> None:
+    form, at = {"password": visitor.password}, {"base_url": "http://desk.test"}
+    plain = visitor.client.post("/login", data=form, headers={"Origin": "http://desk.test"}, **at)
+    assert plain.status_code == 403
+    assert "plain http" in plain.text
+    assert "Set-Cookie" not in plain.headers
+    # Behind a proxy that ends TLS.
+    good = visitor.client.post("/login", data=form, headers={"Origin": "https://desk.test"}, **at)
+    assert good.status_code == 303
+    here = {"base_url": "http://127.0.0.1:8000", "headers": {"Origin": "http://127.0.0.1:8000"}}
+    assert visitor.client.post("/login", data=form, **here).status_code == 303
+    # Behind one that asks for another host than the browser did.
+    lost = visitor.client.post("/login", data=form, headers={"Origin": "https://desk.test"})
+    assert lost.status_code == 403
+    assert "pass on the Host" in lost.text
+
+
 def test_a_logout_ends_the_session_for_good(visitor: Visitor) -> None:
     visitor.log_in()
     (cookie,) = visitor.client._cookies.values()  # type: ignore[union-attr]
