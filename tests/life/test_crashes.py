@@ -19,28 +19,21 @@ from sqlalchemy.exc import OperationalError
 
 from desk import control
 from store._engine import WRITES
-from tests.life.scenarios import LADDER, LONG, SCENARIOS, SHORT, SPOTS, VENUES, Scenario
+from tests.life.scenarios import (
+    COINS_WITHOUT_PEOPLE,
+    LADDER,
+    LONG,
+    SPOTS,
+    VENUES,
+    WITHOUT_PEOPLE,
+    Scenario,
+    must_hold,
+)
 from trading.errors import StoreUnavailable
 
 Lives = Callable[..., Any]
 
 ENDED = ("DONE", "FAILED", "DENIED", "EXPIRED")
-
-
-def limit_entry(life: Any) -> tuple[str, list[str]]:
-    return life.store_only("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit"), []
-
-
-def reverse(life: Any) -> tuple[str, list[str]]:
-    first = life.send("entry", **SHORT, **LADDER)
-    life.wait(2)
-    return life.store_only("entry", **LONG, **LADDER, size="2"), [first]
-
-
-def parts_moved(life: Any) -> tuple[str, list[str]]:
-    first = life.send("entry", **LONG, **LADDER)
-    life.price("42300")
-    return life.store_only("breakeven", **{"long Breakeven": "42010"}), [first]
 
 
 def approval(life: Any) -> tuple[str, list[str]]:
@@ -51,14 +44,8 @@ def approval(life: Any) -> tuple[str, list[str]]:
     return asked, []
 
 
-PLAYS: dict[str, Scenario] = {
-    **SCENARIOS,
-    "limit entry": limit_entry,
-    "reverse": reverse,
-    "approval": approval,
-}
-#: Spot cannot reverse; a breakeven there moves part by part.
-COIN_PLAYS = {name: play for name, play in PLAYS.items() if name != "reverse"} | {"parts": parts_moved}
+PLAYS: dict[str, Scenario] = {**WITHOUT_PEOPLE, "approval": approval}
+COIN_PLAYS: dict[str, Scenario] = {**COINS_WITHOUT_PEOPLE, "approval": approval}
 CASES = [*((venue, play) for venue in VENUES for play in PLAYS)]
 CASES += [(venue, play) for venue in SPOTS for play in COIN_PLAYS]
 ALL = PLAYS | COIN_PLAYS
@@ -190,31 +177,6 @@ def fall_sick_at(life: Any, play: str, at: int, *, took: bool, down_s: float) ->
         life.wait(3)
     must_hold(life, play, alert_id, before, where)
     return where
-
-
-def must_hold(life: Any, play: str, alert_id: str, before: list[str], where: str) -> None:
-    life.server.settle()
-    told = f"{where}\n{life.alert(alert_id)}\n{life.server.story()}"
-    assert life.status(alert_id) == "DONE", told
-    if play != "limit entry":
-        try:
-            life.check()
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{told}") from None
-    assert all(life.entered(each) == 2 for each in before), told
-    if play in ("entry", "reverse", "approval"):
-        assert life.entered(alert_id) == 2, told
-        assert life.position == life.full, told
-        assert {stop.trigger for stop in life.stops()} == {41500}, told
-        assert len(life.targets()) == (3 if life.market.pairs else 0), told
-    elif play == "limit entry":
-        (rests,) = life.resting
-        assert (rests.quantity, rests.price) == (life.limit_quantity, 41900), told
-    elif play == "exit":
-        assert life.tradable == 0, told
-    else:
-        assert life.position == life.full, told
-        assert {stop.trigger for stop in life.stops()} == {42010}, told
 
 
 def points_of(life: Any, play: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.life.conftest import MARKETS, OWN
+from tests.life.books import MARKETS, OWN
 from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS
 from trading.model import OrderType, Side
 
