@@ -5,11 +5,13 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/installed
 # Where `make demo` plays: paper, or emulated.
 VENUES := paper
+# More words for `make matrix`, such as --sample 2.
+ASK    :=
 # The money functions: every branch of them is tested.
 MONEY  := trading/sizing.py,trading/rounding.py,trading/ladder.py,trading/lifecycle.py,trading/reconcile.py,trading/pnl.py,trading/matching.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow demo lint fmt check bench migrate
+.PHONY: help install run test slow matrix demo lint fmt check bench migrate
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -20,7 +22,7 @@ run: install ## the server on 127.0.0.1:$PORT, with its runner (8000 unless set)
 	@$(PYTHON) -m desk.up
 
 # Tests start this project's processes hundreds of times: compiled once, whatever the environment says.
-test slow: export PYTHONDONTWRITEBYTECODE :=
+test slow matrix: export PYTHONDONTWRITEBYTECODE :=
 
 test: install ## the test suite, and the coverage that it must reach
 	@sh tests/web/browser.sh $(PYTHON)
@@ -30,6 +32,9 @@ test: install ## the test suite, and the coverage that it must reach
 
 slow: install ## the slow tests, which `make test` leaves out
 	$(PYTHON) -m pytest -n 4 --dist worksteal -m "slow and not live"
+
+matrix: install ## the crash matrix: kill -9 between any two effects (docs/reliability.md)
+	$(PYTHON) -m tests.matrix $(ASK)
 
 demo: install ## alertmodel.txt told line by line, on paper (or VENUES=emulated)
 	@$(PYTHON) -m desk.demo --venues $(VENUES)

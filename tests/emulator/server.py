@@ -149,6 +149,12 @@ class Server:
         with self._state:
             return dict(self._faults)
 
+    @property
+    def held(self) -> int:
+        """How many late requests are on their way."""
+        with self._state:
+            return len(self._late)
+
     def deliver_late(self) -> list[Response]:
         """The late requests reach the venue now, by its clock of now; what it says, nobody hears."""
         with self._state:
