@@ -263,7 +263,7 @@ class Stage(Books):
                     headers={"Authorization": f"Basic {password}"},
                     timeout=PATIENCE,
                 )
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
                 assert time.monotonic() < deadline, f"nobody answers\n{self.log()}"
                 self._tend()
                 time.sleep(PAUSE)
