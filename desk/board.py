@@ -13,9 +13,9 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from desk import report
-from desk.intake import is_paper
+from desk.intake import is_paper, venue_of
 from desk.report import Model, instant
-from desk.settings import Account
+from desk.settings import Settings
 from store import Store, Transaction, orders, search, switches, views, watch
 from store.watch import Seen
 from trading import pnl
@@ -47,13 +47,24 @@ def frame(store: Store) -> Model:
     return {"halt": told, "waiting": count}
 
 
-def board(store: Store, accounts: Mapping[str, Account], *, now: datetime) -> Model:
+def homes(settings: Settings) -> set[tuple[str, str]]:
+    """Venue and account of those that are set for one exchange: they have a balance before they trade."""
+    return {
+        (venue_of(account.rules.exchange, live=settings.live_trading), name)
+        for name, account in settings.accounts.items()
+        if account.rules.exchange
+    }
+
+
+def board(store: Store, settings: Settings, *, now: datetime) -> Model:
     """Everything on the first page."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     with store.read() as tx:
         seen = watch.accounts(tx)
         rows = views.position_list(tx)
-        places = sorted({(row["venue"], row["account"]) for row in rows})
+        places: list[tuple[str, str]] = sorted(
+            {(row["venue"], row["account"]) for row in rows} | homes(settings)
+        )
         realised = {
             place: orders.realised_since(tx, venue=place[0], account=place[1], since=midnight)
             for place in places
@@ -61,7 +72,7 @@ def board(store: Store, accounts: Mapping[str, Account], *, now: datetime) -> Mo
         positions = _positions(tx, [row for row in rows if row["quantity"] != 0], seen)
         questions = [_question(tx, row) for row in search.waiting(tx, limit=MOST_WAITING)]
         latest = search.found(tx, search.Filter(), limit=_LATEST, before=None)
-    idle = sorted(set(accounts) - {account for _, account in places})
+    idle = sorted(set(settings.accounts) - {account for _, account in places})
     shown = [_account(*place, seen.get(place), positions, realised[place]) for place in places]
     # Of each venue the account that has the most to say: trouble before silence before an answer.
     venues = {

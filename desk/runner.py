@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from desk import logs
+from desk.board import homes
 from desk.lane import backoff, run_lane
 from desk.painter import Painter
 from desk.settings import Settings, from_environment
@@ -61,7 +62,7 @@ class Runner:
         self._clock = clock
         self._venues = venues or Venues(store, settings, clock)
         self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
-        self._teller = Teller(store, self._venues, clock)
+        self._teller = Teller(store, self._venues, clock, homes(settings))
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._lock = threading.Lock()

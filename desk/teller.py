@@ -7,29 +7,40 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 
 from desk.venues import Venues
 from store import Store, views, watch
 from store.watch import Seen
-from trading.errors import Denied, StoreUnavailable, VenueError
-from trading.model import Lane
+from trading.errors import Denied, Rejected, StoreUnavailable, VenueError
+from trading.model import Balance, Lane
 
 log = logging.getLogger(__name__)
 
 #: How often an account is looked at, and how long after the last look at the page that goes on.
 EVERY = timedelta(seconds=5)
 WATCHED_FOR = timedelta(seconds=45)
+#: The same for an account that has never traded.
+IDLE = timedelta(seconds=60)
+#: What such an account's balance is asked for: keys may be for one product, and a venue may lack a quote.
+_USUAL = ("BTC-USDT-PERP", "BTC-USD-PERP", "BTC-USDT")
 
 
 class Teller:
     """What a runner has at hand for the dashboard. `look` returns at once."""
 
-    def __init__(self, store: Store, venues: Venues, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        venues: Venues,
+        clock: Callable[[], datetime],
+        homes: Collection[tuple[str, str]],
+    ) -> None:
         self._store = store
         self._venues = venues
         self._clock = clock
+        self._homes = homes
         self._busy = threading.Lock()
         self._next: datetime | None = None
 
@@ -45,15 +56,22 @@ class Teller:
             threading.Thread(target=self.tell, name="teller", daemon=True).start()
 
     def tell(self) -> None:
-        """Looks at every account that has had a lane; another call that is at it makes this one return."""
+        """Looks at every account that has had a lane, and now and then at those that may have one.
+
+        Another call that is at it makes this one return.
+        """
         if not self._busy.acquire(blocking=False):
             return
         try:
             with self._store.read() as tx:
-                rows = views.position_list(tx)
+                rows, known = views.position_list(tx), watch.accounts(tx)
             places: dict[tuple[str, str], list[views.Row]] = {}
             for row in rows:
                 places.setdefault((row["venue"], row["account"]), []).append(row)
+            long_ago = self._clock() - IDLE
+            for place in self._homes:
+                if place not in known or known[place].at <= long_ago:
+                    places.setdefault(place, [])
             for (venue, account), mine in places.items():
                 seen = self._seen(venue, account, mine)
                 with self._store.write() as tx:
@@ -66,8 +84,8 @@ class Teller:
     def _seen(self, venue: str, account: str, rows: list[views.Row]) -> Seen:
         open_now = [row["symbol"] for row in rows if row["quantity"] != 0]
         try:
-            first = (open_now or [rows[0]["symbol"]])[0]
-            balance = self._venues.exchange(Lane(venue, account, first)).balance(first)
+            traded = open_now or [row["symbol"] for row in rows]
+            balance = self._balance(venue, account, traded[:1] or _USUAL)
             # Perpetuals and spot of one account have adapters of their own.
             lanes = [Lane(venue, account, symbol) for symbol in open_now]
             prices = {lane.symbol: self._venues.exchange(lane).price(lane.symbol) for lane in lanes}
@@ -84,3 +102,16 @@ class Teller:
             free=balance.free,
             prices=prices,
         )
+
+    def _balance(self, venue: str, account: str, symbols: Sequence[str]) -> Balance:
+        """By the first symbol that the venue takes; else what it said of the first."""
+        first, *others = symbols
+        try:
+            return self._venues.exchange(Lane(venue, account, first)).balance(first)
+        except Rejected:
+            for symbol in others:
+                try:
+                    return self._venues.exchange(Lane(venue, account, symbol)).balance(symbol)
+                except (Rejected, Denied) as error:
+                    log.debug("%s %s: no balance by %s: %s", venue, account, symbol, error)
+            raise

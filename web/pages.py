@@ -52,7 +52,7 @@ def now() -> Response:
     desk = the_desk()
     at = desk.clock()
     board.watched(desk.store, at)
-    model = board.board(desk.store, desk.settings.accounts, now=at)
+    model = board.board(desk.store, desk.settings, now=at)
     return framed("now.html", "now", board=model)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from desk import board, story
-from desk.teller import EVERY, WATCHED_FOR, Teller
+from desk.teller import EVERY, IDLE, WATCHED_FOR, Teller
 from store.tables import fills, orders
 from trading.model import Route
 
@@ -28,11 +28,11 @@ def rig(sqlite_rigs: Callable[..., Any]) -> Any:
 
 
 def shown(rig: Any) -> dict[str, Any]:
-    return board.board(rig.store, rig.settings.accounts, now=rig.clock())
+    return board.board(rig.store, rig.settings, now=rig.clock())
 
 
 def look(rig: Any) -> None:
-    Teller(rig.store, rig.venues, rig.clock).tell()
+    Teller(rig.store, rig.venues, rig.clock, board.homes(rig.settings)).tell()
 
 
 def test_a_position_in_money(rig: Any) -> None:
@@ -78,6 +78,25 @@ def test_accounts_with_and_without_a_trade(rig: Any) -> None:
     assert "MAIN" not in shown(rig)["idle"]
 
 
+def test_an_account_of_one_exchange_has_its_balance_before_it_trades(
+    sqlite_rigs: Callable[..., Any],
+) -> None:
+    rig = sqlite_rigs(EXCHANGE_MAIN="BINANCE")
+    (account,) = shown(rig)["accounts"]
+    assert (account["venue"], account["account"], account["total"]) == ("PAPER:BINANCE", "MAIN", None)
+    look(rig)
+    (account,) = shown(rig)["accounts"]
+    assert (account["total"], account["currency"], account["realised"]) == ("100000", "USDT", "0")
+    assert "MAIN" not in shown(rig)["idle"]
+    # What does not change is not asked for every five seconds.
+    rig.clock.advance(EVERY)
+    look(rig)
+    assert shown(rig)["accounts"][0]["at"] == account["at"]
+    rig.clock.advance(IDLE)
+    look(rig)
+    assert shown(rig)["accounts"][0]["at"] != account["at"]
+
+
 def test_a_venue_that_does_not_answer_is_told_and_its_last_words_are_not(rig: Any) -> None:
     rig.send("entry", **LONG)
     look(rig)
@@ -93,7 +112,7 @@ def test_a_venue_that_does_not_answer_is_told_and_its_last_words_are_not(rig: An
 def test_venues_are_looked_at_while_somebody_watches_and_not_too_often(rig: Any) -> None:
     rig.send("entry", **LONG)
     looks: list[object] = []
-    teller = Teller(rig.store, rig.venues, rig.clock)
+    teller = Teller(rig.store, rig.venues, rig.clock, set())
     teller.tell = lambda: looks.append(rig.clock())  # type: ignore[method-assign]
 
     def look_now() -> int:
