@@ -84,6 +84,11 @@ class BareLane:
         """Whether it holds a position or follows a trade."""
         return bool(self.ledger.quantity) or self._entered is not None
 
+    @property
+    def has_trade(self) -> bool:
+        """Whether what is open is of its making."""
+        return self._entered is not None
+
     def follows(self, intent_id: str) -> bool:
         """Whether its trade is this intent's."""
         return self._entered is not None and self._entered.intent_id == intent_id

@@ -17,6 +17,7 @@ from desk.confirm import alarm, guard
 from desk.execute import Ended
 from desk.logs import about
 from desk.stages import mark
+from desk.stance import gate
 from desk.view import WATCH
 from desk.work import Later, Stopping, Work
 from store import journal, orders
@@ -138,7 +139,7 @@ def _started(work: Work, intent: Intent) -> Intent:
 def _carry_out(work: Work, intent: Intent) -> Later | Ended:
     """Runs the intent; a refusal becomes a reason to end it or to come back."""
     try:
-        return _DO[intent.kind](work, intent)
+        return gate(work, intent) or _DO[intent.kind](work, intent)
     except Denied as denied:
         return Ended(IntentEvent.DENY, denied.reason)
     except Rejected as error:

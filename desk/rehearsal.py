@@ -19,14 +19,27 @@ from desk.intake import ASKS_FOR_NOTHING, venue_of
 from desk.paperbook import Account, PaperBook
 from desk.playback import DUPLICATE, REFUSED, Clock, Result, Row, word
 from desk.settings import Settings
-from desk.tape import Heard
+from desk.stance import EARLIER, HEALED, ended, mode_of
+from desk.tape import Heard as Told
 from exchanges import available
 from exchanges.paper import PaperExchange
-from trading import pnl, policy
+from trading import pnl, policy, stance
 from trading.alert import decode, parse
 from trading.errors import AlertInvalid, Denied, Rejected
-from trading.model import ZERO, AccountRules, Alert, AlertKind, IntentStatus, Lane, Limits, OrderType
+from trading.lifecycle import advance as next_status
+from trading.model import (
+    ZERO,
+    AccountRules,
+    Alert,
+    AlertKind,
+    Direction,
+    IntentStatus,
+    Lane,
+    Limits,
+    OrderType,
+)
 from trading.policy import Decision, History
+from trading.stance import Act, Heard
 
 _MINUTE = timedelta(minutes=1)
 _REPEAT = timedelta(seconds=60)
@@ -42,6 +55,7 @@ class _Intent:
     received_at: datetime
     expires_at: datetime | None = None
     asked_price: Decimal | None = None
+    found: Direction | None = None
 
     def end(self, status: IntentStatus, reason: str = "") -> None:
         self.row.status, self.row.reason = status.value, reason
@@ -59,12 +73,13 @@ class Rehearsal:
         self._lanes: dict[Lane, BareLane] = {}
         self._effective: dict[Lane, datetime] = {}
         self._waiting: list[tuple[BareLane, _Intent]] = []
+        self._taken: dict[Lane, list[_Intent]] = {}
         self._keys: dict[str, tuple[str, datetime, int]] = {}
         self._made: dict[tuple[str, str], deque[tuple[datetime, str]]] = {}
         self._rows: list[Row] = []
         self._lines: dict[str, int] = {}
 
-    def hear(self, heard: Heard) -> str:
+    def hear(self, heard: Told) -> str:
         """Takes one alert as far as it goes now."""
         row = Row(heard)
         self._rows.append(row)
@@ -132,6 +147,7 @@ class Rehearsal:
     def _take(self, intent: _Intent, now: datetime) -> None:
         alert = intent.alert
         lane = self._lane(Lane(venue_of(alert.exchange, live=False), alert.account, alert.symbol))
+        self._taken.setdefault(lane.lane, []).append(intent)
         self._expire(now)
         decision = self._decide(lane, intent)
         if decision.status is not IntentStatus.EXPIRED:
@@ -248,6 +264,8 @@ class Rehearsal:
             self._supersede(lane, intent)
         lane.sync()
         try:
+            if self._ends_early(lane, intent):
+                return
             if alert.kind is AlertKind.ENTRY:
                 self._enter(lane, intent)
             elif alert.kind is AlertKind.EXIT:
@@ -258,6 +276,43 @@ class Rehearsal:
             intent.end(IntentStatus.DENIED, denied.reason)
         except Rejected as error:
             intent.end(IntentStatus.FAILED, error.message)
+
+    def _ends_early(self, lane: BareLane, intent: _Intent) -> bool:
+        """Whether it counts on another position than there is, and ends by that; as `desk.stance` does."""
+        alert, rules = intent.alert, self._rules(lane)
+        if not stance.speaks(alert):
+            return False
+        intent.found = lane.exchange.position(lane.lane.symbol).direction
+        came = self._taken[lane.lane]  # itself the last
+        earlier = [
+            Heard(
+                id=each.id,
+                alert=each.alert,
+                received_at=each.received_at,
+                found=each.found,
+                status=IntentStatus(each.row.status),
+            )
+            for each in reversed(came[-1 - EARLIER : -1])
+        ]
+        verdict = stance.judge(
+            alert=alert,
+            received_at=intent.received_at,
+            found=intent.found,
+            mode=mode_of(rules),
+            earlier=earlier,
+        )
+        if verdict.act is Act.GO:
+            return False
+        if verdict.act is not Act.CLOSE or not lane.has_trade:
+            end = ended(verdict, alert.account, rules)
+            intent.end(next_status(state=IntentStatus.EXECUTING, event=end.event), end.reason)
+            return True
+        lane.exit(intent.id)
+        if alert.kind is AlertKind.ENTRY:
+            intent.end(IntentStatus.DENIED, f"{verdict.reason}: {HEALED}, nothing is entered")
+        else:
+            intent.end(IntentStatus.DONE, f"{verdict.reason}: {HEALED}")
+        return True
 
     def _enter(self, lane: BareLane, intent: _Intent) -> None:
         decision, rules = self._recheck(lane, intent), self._rules(lane)

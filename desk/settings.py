@@ -22,7 +22,7 @@ from dotenv import dotenv_values
 from desk.limits import DECIMAL, parse_limits, shown
 from trading.alert import account_of
 from trading.errors import AlertInvalid, SettingsError
-from trading.model import AccountRules, ApprovalMode
+from trading.model import AccountRules, ApprovalMode, DriftMode
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
@@ -61,6 +61,7 @@ ACCOUNT_VARIABLES = (
     "NETWORK_NAME",
     "APPROVAL_NAME",
     "LIMITS_NAME",
+    "DRIFT_NAME",
 )
 #: What `load` reads for each venue: its base URL.
 API_URL_VARIABLE = re.compile(r"(?!DISCORD_)([A-Z0-9_]+)_API_URL")
@@ -76,7 +77,7 @@ _DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 _PLACEHOLDERS = frozenset({"changeme", "yourpassphrase"})
 #: These alone make an account. The other variables of ACCOUNT_VARIABLES have names that foreign software
 #: uses too; a key with its secret makes an account all the same.
-_ACCOUNT_MAKERS = ("RISK_", "LEVERAGE_", "APPROVAL_", "LIMITS_")
+_ACCOUNT_MAKERS = ("RISK_", "LEVERAGE_", "APPROVAL_", "LIMITS_", "DRIFT_")
 #: APPROVAL_TIMEOUT and APPROVAL_MAX_DRIFT are no accounts' variables.
 _NO_ACCOUNT_NAMES = ("TIMEOUT", "MAX_DRIFT")
 
@@ -387,5 +388,6 @@ def _account(read: _Reader, name: str) -> Account:
         network=read.choice(f"NETWORK_{name}", ("live", "testnet", "demo")),
         approval=ApprovalMode(read.choice(f"APPROVAL_{name}", ("auto", "discord"))),
         limits=parse_limits(f"LIMITS_{name}", read.text(f"LIMITS_{name}")),
+        drift=DriftMode(read.choice(f"DRIFT_{name}", ("report", "block", "resync"))),
     )
     return Account(rules=rules, api_key=key, api_secret=secret)

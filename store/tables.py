@@ -116,7 +116,8 @@ refusals = Table(
 )
 
 #: What we mean to do about an alert; same id. `venue` is where it trades (PAPER:… is simulated).
-#: `asked_price` is where the market stood when a person was asked.
+#: `asked_price` is where the market stood when a person was asked, `found` the direction of the position that
+#: was there when its turn came, for an alert that says what it expects.
 intents = Table(
     "intents",
     metadata,
@@ -131,6 +132,7 @@ intents = Table(
     Column("effective_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("asked_price", DecimalText),
+    Column("found", Text),
     Column("attempts", Integer, nullable=False, default=0),
     Column("free_collateral", DecimalText),
     Column("risk", DecimalText),

@@ -155,6 +155,14 @@ class ApprovalMode(StrEnum):
     DISCORD = "discord"
 
 
+class DriftMode(StrEnum):
+    """What becomes of an alert that counts on another position than the one that is there."""
+
+    REPORT = "report"
+    BLOCK = "block"
+    RESYNC = "resync"
+
+
 class Protection(StrEnum):
     """How a venue lets a stop reach the position: the strongest that it offers."""
 
@@ -438,3 +446,4 @@ class AccountRules:
     network: str = "live"
     approval: ApprovalMode = ApprovalMode.AUTO
     limits: Limits = field(default_factory=Limits)
+    drift: DriftMode = DriftMode.REPORT
