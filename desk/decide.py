@@ -6,11 +6,10 @@ It must never approve by default: a doubt, an error or an old vote ends in a ref
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 
-from desk.question import question
+from desk import daily
+from desk.question import question, would_be
 from desk.stages import mark
 from desk.work import Work
 from store import journal, orders, outbox, switches
@@ -18,10 +17,8 @@ from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, AlertKind, InstrumentKind, IntentStatus, Limits, Position
-from trading.pnl import unrealised
+from trading.model import ZERO, AlertKind, IntentStatus, Limits
 from trading.policy import Decision, History
-from trading.symbols import split
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +70,7 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
             data=asked.data if asked is not None else None,
         )
     mark("decided")
+    record_refusal(work, intent, decision)
     return status
 
 
@@ -96,7 +94,18 @@ def count_votes(work: Work, intent: Intent) -> IntentStatus:
         if drifted is not None:
             return _conclude(work, intent, IntentEvent.DENY, drifted)
         return _conclude(work, intent, IntentEvent.APPROVE, f"approved by {first.by}")
-    return _conclude(work, intent, _EVENTS[decision.status], decision.reason)
+    status = _conclude(work, intent, _EVENTS[decision.status], decision.reason)
+    record_refusal(work, intent, decision)
+    return status
+
+
+def record_refusal(work: Work, intent: Intent, decision: Decision) -> None:
+    """On the timeline of an entry that a limit refused: which one, and what it would have been in money."""
+    if not decision.rule:
+        return
+    text = f"refused by {decision.rule}; {would_be(work, intent)}; {decision.standing}"
+    with work.store.write() as tx:
+        journal.tell(tx, intent.id, "limits", text, work.clock())
 
 
 def recheck(work: Work, intent: Intent) -> Decision:
@@ -163,7 +172,6 @@ def _drift(work: Work, intent: Intent) -> str | None:
 def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, History]:
     """Whether trading is halted, and what happened before this intent, as far as its limits need it."""
     lane, limits = work.lane, work.rules.limits if work.rules else Limits()
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     others, sent, realised = 0, 0, ZERO
     with work.store.read() as tx:
         halted = switches.halted(tx) is not None
@@ -175,40 +183,12 @@ def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, His
             since = now - timedelta(minutes=1)
             sent = orders.made_since(tx, venue=lane.venue, account=lane.account, since=since, but=intent.id)
         if limits.max_daily_loss is not None:
-            realised = orders.realised_since(tx, venue=lane.venue, account=lane.account, since=midnight)
+            realised = daily.realised(tx, lane, now)
     watched = limits.max_daily_loss is not None and intent.kind is AlertKind.ENTRY
     return halted, History(
         last_entry_at=effective_at,
         last_entry_traded_at=traded_at,
         open_positions=others,
         orders_last_minute=sent,
-        day_pnl=_with_open(work, realised) if watched else realised,
+        day_pnl=daily.with_open(work.store, work.exchange, work.lane, realised) if watched else realised,
     )
-
-
-def _with_open(work: Work, realised: Decimal) -> Decimal | None:
-    """The day's P&L with what is open now; None if a venue does not say."""
-    total = realised
-    try:
-        for position in _open(work):
-            price = work.exchange.price(position.symbol)
-            total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
-    except VenueError as error:
-        log.warning("%s: the day's P&L cannot be known: %s", work.lane, error)
-        return None
-    return total
-
-
-def _open(work: Work) -> Sequence[Position]:
-    """What the account has open; where the venue knows no positions, what our own books say."""
-    if not work.capabilities.coins:
-        return work.exchange.positions()
-    held = []
-    with work.store.read() as tx:
-        for lane in orders.open_lanes(tx, venue=work.lane.venue, account=work.lane.account):
-            ledger = orders.lane_state(tx, lane).ledger
-            if split(lane.symbol)[2] is InstrumentKind.SPOT and ledger.quantity > 0:
-                held.append(
-                    Position(symbol=lane.symbol, quantity=ledger.quantity, average_price=ledger.average_price)
-                )
-    return held

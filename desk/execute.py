@@ -14,8 +14,9 @@ from decimal import Decimal
 
 from desk import coins, fence, heels
 from desk.confirm import alarm, catch_up, guard, is_protected, patience, swap
-from desk.decide import recheck
+from desk.decide import recheck, record_refusal
 from desk.draft import draft
+from desk.question import in_money
 from desk.stages import mark
 from desk.turn import turn
 from desk.view import SOON, WATCH, View
@@ -36,7 +37,6 @@ from trading.model import (
     Plan,
     Protection,
     Role,
-    plain,
 )
 from trading.protect import Send, Swap, closing
 
@@ -193,7 +193,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
         if not is_mine:
             return Later(work.clock() + SOON)
         # Others of the account may have entered since.
-        return _unwanted(work, intent) or _size_and_send(work, intent)
+        return _unwanted(work, intent, told=True) or _size_and_send(work, intent)
 
 
 def _size_and_send(work: Work, intent: Intent) -> Later | Ended | None:
@@ -290,11 +290,17 @@ def _closed_again(made: list[Order], entry: Order) -> bool:
     return any(o.role is Role.CLOSE and o.filled_quantity for o in later)
 
 
-def _unwanted(work: Work, intent: Intent) -> Ended | None:
-    """Policy once more: why the entry must not leave any more, if so."""
+def _unwanted(work: Work, intent: Intent, *, told: bool = False) -> Ended | None:
+    """Policy once more: why the entry must not leave any more, if so; `told`: how it stands to its limits."""
     decision = recheck(work, intent)
     if decision.status is IntentStatus.APPROVED:
+        if told and decision.standing:
+            text = f"kept: {decision.standing}"
+            with work.store.write() as tx:
+                if not journal.was_told(tx, intent.id, "limits", text):
+                    journal.tell(tx, intent.id, "limits", text, work.clock())
         return None
+    record_refusal(work, intent, decision)
     event = IntentEvent.DENY if decision.status is IntentStatus.DENIED else IntentEvent.EXPIRE
     return Ended(event, decision.reason)
 
@@ -324,12 +330,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
             stop_price=_trigger(plan.stop),
             now=now,
         )
-        detail = (
-            f"{plain(sized.quantity)} {instrument.base}: risk {plain(sized.risk)} %"
-            f" of {plain(sized.free_collateral)} {instrument.quote},"
-            f" worst loss {plain(sized.worst_loss)}, notional {plain(sized.notional)}"
-        )
-        journal.tell(tx, intent.id, "sized", detail, now)
+        journal.tell(tx, intent.id, "sized", in_money(sized, instrument), now)
         for note in drafted.notes:
             journal.tell(tx, intent.id, "note", note, now)
     mark("planned")

@@ -17,7 +17,7 @@ from desk.work import Work
 from store import charts
 from store.journal import Intent
 from trading.errors import Denied, VenueError
-from trading.model import Alert, AlertKind, Instrument, Role, plain
+from trading.model import Alert, AlertKind, Instrument, Role, Sizing, plain
 from trading.rounding import MONEY
 
 log = logging.getLogger(__name__)
@@ -54,25 +54,58 @@ def _market(work: Work) -> tuple[Decimal | None, dict[str, Any]]:
         return None, {"warning": f"the venue tells no price now: {error.message}"}
 
 
+def would_be(work: Work, intent: Intent) -> str:
+    """What an entry that was refused would have been in money, as far as the venue tells."""
+    try:
+        instrument, drafted = _drafted(work, intent, work.exchange.price(work.lane.symbol))
+    except Denied as denied:
+        return f"its size: {denied.reason}"
+    except VenueError as error:
+        log.warning("%s: no size for what was refused: %s", work.lane, error)
+        return "its size cannot be told now"
+    return f"it would be {in_money(drafted.sizing, instrument)}"
+
+
+def in_money(sized: Sizing, instrument: Instrument) -> str:
+    """A size in one line: what it risks, what it loses at its stop, and what made it smaller."""
+    text = (
+        f"{plain(sized.quantity)} {instrument.base}: risk {plain(sized.risk)} %"
+        f" of {plain(sized.free_collateral)} {instrument.quote},"
+        f" worst loss {plain(sized.worst_loss)}, notional {plain(sized.notional)}"
+    )
+    if sized.uncut is None:
+        return text
+    with localcontext(MONEY):
+        share = sized.uncut / sized.quantity
+        lost, worth = sized.worst_loss * share, sized.notional * share
+    uncut = f"worst loss {plain(round(lost, 2))}, notional {plain(round(worth, 2))}"
+    return f"{text}; cut by {sized.cut_by} from {plain(sized.uncut)} {instrument.base}, {uncut}"
+
+
 def _entry(work: Work, intent: Intent, market: Decimal) -> dict[str, Any]:
     """The entry as it would be sent now."""
     try:
-        instrument = work.exchange.instrument(work.lane.symbol)
-        drafted = draft(
-            intent_id=intent.id,
-            alert=intent.alert,
-            rules=work.rules,
-            instrument=instrument,
-            market=market,
-            free=work.exchange.balance(work.lane.symbol).free,
-            capabilities=work.capabilities,
-        )
+        instrument, drafted = _drafted(work, intent, market)
     except Denied as denied:
         return {"warning": f"as things are it would be refused: {denied.reason}"}
     except VenueError as error:
         log.warning("%s: no size for the question: %s", work.lane, error)
         return {"warning": f"its size cannot be told now: {error.message}"}
     return _shown(drafted, instrument, intent.alert)
+
+
+def _drafted(work: Work, intent: Intent, market: Decimal) -> tuple[Instrument, Draft]:
+    instrument = work.exchange.instrument(work.lane.symbol)
+    drafted = draft(
+        intent_id=intent.id,
+        alert=intent.alert,
+        rules=work.rules,
+        instrument=instrument,
+        market=market,
+        free=work.exchange.balance(work.lane.symbol).free,
+        capabilities=work.capabilities,
+    )
+    return instrument, drafted
 
 
 def _shown(drafted: Draft, instrument: Instrument, alert: Alert) -> dict[str, Any]:

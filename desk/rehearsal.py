@@ -286,7 +286,7 @@ class Rehearsal:
         came = self._taken[lane.lane]  # itself the last
         earlier = [
             Heard(
-                id=each.id,
+                id=f"of line {each.row.line}",
                 alert=each.alert,
                 received_at=each.received_at,
                 found=each.found,

@@ -22,6 +22,7 @@ from desk import logs
 from desk.board import homes
 from desk.lane import backoff, run_lane
 from desk.painter import Painter
+from desk.sentry import Sentry
 from desk.settings import Settings, from_environment
 from desk.stages import mark
 from desk.teller import Teller
@@ -41,6 +42,7 @@ TICK = 0.25
 BEAT_EVERY = 5.0
 SWEEP_EVERY = 30.0
 DRAW_EVERY = 1.0
+GUARD_EVERY = 2.5
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
@@ -63,6 +65,7 @@ class Runner:
         self._venues = venues or Venues(store, settings, clock)
         self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
         self._teller = Teller(store, self._venues, clock, homes(settings))
+        self._sentry = Sentry(store, settings, self._venues, clock)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._lock = threading.Lock()
@@ -135,6 +138,10 @@ class Runner:
         """Fetches what people look at, charts and balances, in threads of their own: lanes do not wait."""
         self._painter.look()
         self._teller.look()
+
+    def look_after(self) -> None:
+        """Looks after whole accounts, in a thread of its own."""
+        self._sentry.look()
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
         if not room.acquire(timeout=TICK):
@@ -257,6 +264,7 @@ class _Chores:
             (RENEW_EVERY, runner.renew),
             (SWEEP_EVERY, runner.sweep),
             (DRAW_EVERY, runner.draw),
+            (GUARD_EVERY, runner.look_after),
         )
         self._next = [0.0] * len(self._every)
 

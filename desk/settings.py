@@ -62,6 +62,7 @@ ACCOUNT_VARIABLES = (
     "APPROVAL_NAME",
     "LIMITS_NAME",
     "DRIFT_NAME",
+    "FLATTEN_NAME",
 )
 #: What `load` reads for each venue: its base URL.
 API_URL_VARIABLE = re.compile(r"(?!DISCORD_)([A-Z0-9_]+)_API_URL")
@@ -77,7 +78,7 @@ _DATABASE_SCHEMES = ("sqlite", "postgres", "postgresql")
 _PLACEHOLDERS = frozenset({"changeme", "yourpassphrase"})
 #: These alone make an account. The other variables of ACCOUNT_VARIABLES have names that foreign software
 #: uses too; a key with its secret makes an account all the same.
-_ACCOUNT_MAKERS = ("RISK_", "LEVERAGE_", "APPROVAL_", "LIMITS_", "DRIFT_")
+_ACCOUNT_MAKERS = ("RISK_", "LEVERAGE_", "APPROVAL_", "LIMITS_", "DRIFT_", "FLATTEN_")
 #: APPROVAL_TIMEOUT and APPROVAL_MAX_DRIFT are no accounts' variables.
 _NO_ACCOUNT_NAMES = ("TIMEOUT", "MAX_DRIFT")
 
@@ -389,5 +390,6 @@ def _account(read: _Reader, name: str) -> Account:
         approval=ApprovalMode(read.choice(f"APPROVAL_{name}", ("auto", "discord"))),
         limits=parse_limits(f"LIMITS_{name}", read.text(f"LIMITS_{name}")),
         drift=DriftMode(read.choice(f"DRIFT_{name}", ("report", "block", "resync"))),
+        flatten=read.switch(f"FLATTEN_{name}"),
     )
     return Account(rules=rules, api_key=key, api_secret=secret)

@@ -370,7 +370,8 @@ class Candle:
 class Sizing:
     """How a quantity came about: money in quote units, `risk` in percent of free collateral.
 
-    `cut_by` names the rule that made the quantity smaller than the risk alone would have.
+    `cut_by` names the rule that made the quantity smaller than the risk alone (or the alert's size) would
+    have, `uncut` is what it would have been.
     """
 
     free_collateral: Decimal
@@ -379,6 +380,7 @@ class Sizing:
     worst_loss: Decimal
     notional: Decimal
     cut_by: str = ""
+    uncut: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,7 +439,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRules:
-    """What an account may do. `risk` in percent, `leverage` as notional / free collateral."""
+    """What an account may do. `risk` in percent, `leverage` as notional / free collateral.
+
+    `flatten`: where max_daily_loss is reached, what is open is closed.
+    """
 
     account: str
     risk: Decimal | None = None
@@ -447,3 +452,4 @@ class AccountRules:
     approval: ApprovalMode = ApprovalMode.AUTO
     limits: Limits = field(default_factory=Limits)
     drift: DriftMode = DriftMode.REPORT
+    flatten: bool = False

@@ -6,8 +6,7 @@ reason that is about entries only. Money limits that cut a quantity are in sizin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
@@ -55,10 +54,15 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """The status that the intent takes, and the reason as people read it."""
+    """The status that the intent takes, and the reason as people read it.
+
+    `rule` is the one of LIMITS that refused it, if one did; `standing` is how an entry stands to all of them.
+    """
 
     status: IntentStatus
     reason: str
+    rule: str = ""
+    standing: str = field(default="", compare=False)
 
 
 def effective_at(*, alert: Alert, received_at: datetime) -> datetime:
@@ -113,7 +117,8 @@ def decide(
         or _overtaken(alert=alert, received_at=received_at, history=history, always=max_age is None)
         or _over_limits(alert=alert, rules=rules, history=history, now=now)
     )
-    return refusal or _approval(alert=alert, route=route, rules=rules)
+    decision = refusal or _approval(alert=alert, route=route, rules=rules)
+    return replace(decision, standing=_standing(alert=alert, rules=rules, history=history, now=now))
 
 
 def recheck(
@@ -151,7 +156,8 @@ def recheck(
         or _overtaken(alert=alert, received_at=received_at, history=history, always=max_age is None)
         or _over_limits(alert=alert, rules=rules, history=history, now=now)
     )
-    return refusal or Decision(status=IntentStatus.APPROVED, reason="")
+    decision = refusal or Decision(status=IntentStatus.APPROVED, reason="")
+    return replace(decision, standing=_standing(alert=alert, rules=rules, history=history, now=now))
 
 
 def drift(
@@ -287,33 +293,83 @@ def _over_limits(
 ) -> Decision | None:
     if rules is None or alert.kind is not AlertKind.ENTRY:
         return None
-    for problem in _broken(alert=alert, limits=rules.limits, history=history, now=now):
-        return _denied(f"{problem} (LIMITS_{alert.account})")
+    for name, rule in _RULES.items():
+        is_kept, text = rule(alert, rules.limits, history, now)
+        if not is_kept:
+            reason = f"{text} (LIMITS_{alert.account})"
+            return Decision(status=IntentStatus.DENIED, reason=reason, rule=name)
     return None
 
 
-def _broken(*, alert: Alert, limits: Limits, history: History, now: datetime) -> Iterable[str]:
-    if limits.symbols is not None:
-        allowed = {symbol.casefold() for symbol in limits.symbols}
-        if not allowed & {alert.symbol.casefold(), alert.ticker.casefold()}:
-            yield f"{alert.symbol} is not among symbols"
-    if limits.cooldown_s is not None and history.last_entry_traded_at is not None:
-        rest = timedelta(seconds=limits.cooldown_s) - (now - history.last_entry_traded_at)
-        if rest > timedelta():
-            yield f"cooldown_s: {_seconds(rest)} of {limits.cooldown_s} s since the last entry are left"
-    if limits.max_open_positions is not None and history.open_positions >= limits.max_open_positions:
-        yield f"max_open_positions: {history.open_positions} open of {limits.max_open_positions}"
-    if (
-        limits.max_orders_per_minute is not None
-        and history.orders_last_minute >= limits.max_orders_per_minute
-    ):
-        yield f"max_orders_per_minute: {history.orders_last_minute} sent of {limits.max_orders_per_minute}"
-    if limits.max_daily_loss is not None:
-        if history.day_pnl is None:
-            yield "max_daily_loss: today's P&L cannot be known now"
-        elif history.day_pnl <= limits.max_daily_loss.copy_negate():
-            loss, limit = plain(history.day_pnl), plain(limits.max_daily_loss)
-            yield f"max_daily_loss: today's P&L is {loss}, the limit {limit}"
+def _standing(*, alert: Alert, rules: AccountRules | None, history: History, now: datetime) -> str:
+    """How an entry stands to every limit that is set, in one line; the one on its size is told with that."""
+    if rules is None or alert.kind is not AlertKind.ENTRY:
+        return ""
+    told = [rule(alert, rules.limits, history, now)[1] for rule in _RULES.values()]
+    return "; ".join(text for text in told if text)
+
+
+def _symbols(alert: Alert, limits: Limits, history: History, now: datetime) -> tuple[bool, str]:
+    if limits.symbols is None:
+        return True, ""
+    allowed = {symbol.casefold() for symbol in limits.symbols}
+    if not allowed & {alert.symbol.casefold(), alert.ticker.casefold()}:
+        return False, f"{alert.symbol} is not among symbols"
+    return True, f"{alert.symbol} is among symbols"
+
+
+def _cooldown(alert: Alert, limits: Limits, history: History, now: datetime) -> tuple[bool, str]:
+    if limits.cooldown_s is None:
+        return True, ""
+    if history.last_entry_traded_at is None:
+        return True, "cooldown_s: no entry before"
+    rest = timedelta(seconds=limits.cooldown_s) - (now - history.last_entry_traded_at)
+    if rest > timedelta():
+        return False, f"cooldown_s: {_seconds(rest)} of {limits.cooldown_s} s since the last entry are left"
+    return True, f"cooldown_s: {limits.cooldown_s} s since the last entry are over"
+
+
+def _positions(alert: Alert, limits: Limits, history: History, now: datetime) -> tuple[bool, str]:
+    most, opened = limits.max_open_positions, history.open_positions
+    if most is None:
+        return True, ""
+    return opened < most, f"max_open_positions: {opened} open of {most}"
+
+
+def _orders(alert: Alert, limits: Limits, history: History, now: datetime) -> tuple[bool, str]:
+    most, sent = limits.max_orders_per_minute, history.orders_last_minute
+    if most is None:
+        return True, ""
+    return sent < most, f"max_orders_per_minute: {sent} sent of {most}"
+
+
+def _daily_loss(alert: Alert, limits: Limits, history: History, now: datetime) -> tuple[bool, str]:
+    if limits.max_daily_loss is None:
+        return True, ""
+    if history.day_pnl is None:
+        return False, "max_daily_loss: today's P&L cannot be known now"
+    told = f"today's P&L is {plain(history.day_pnl)}, the limit {plain(limits.max_daily_loss)}"
+    is_kept = not over_daily_loss(day_pnl=history.day_pnl, max_daily_loss=limits.max_daily_loss)
+    return is_kept, f"max_daily_loss: {told}"
+
+
+#: Each says whether its limit is kept, and how the entry stands to it; nothing where it is not set.
+_RULES = {
+    "symbols": _symbols,
+    "cooldown_s": _cooldown,
+    "max_open_positions": _positions,
+    "max_orders_per_minute": _orders,
+    "max_daily_loss": _daily_loss,
+}
+
+
+def over_daily_loss(*, day_pnl: Decimal, max_daily_loss: Decimal) -> bool:
+    """Whether the day has lost as much as it may.
+
+    >>> over_daily_loss(day_pnl=Decimal(-100), max_daily_loss=Decimal(100))
+    True
+    """
+    return day_pnl <= max_daily_loss.copy_negate()
 
 
 def _approval(*, alert: Alert, route: Route, rules: AccountRules | None) -> Decision:

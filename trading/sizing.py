@@ -78,6 +78,7 @@ def size(
             worst_loss=quantity * distance,
             notional=quantity * price,
             cut_by=cut_by,
+            uncut=quantity_to_lot(quantity=wanted, lot_size=instrument.lot_size) if cut_by else None,
         )
 
 

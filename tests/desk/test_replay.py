@@ -37,6 +37,7 @@ ENVIRON = {
     "RISK_SWING": "2",
     "LEVERAGE_SWING": "3",
     "APPROVAL_SWING": "discord",
+    "DRIFT_MAIN": "resync",
     "LIMITS_MAIN": '{"max_orders_per_minute": 40, "max_daily_loss": 2500, "max_open_positions": 2}',
 }
 ENTRY = {
@@ -76,7 +77,7 @@ STORY = [
 
 def many(count: int, seed: int) -> str:
     """A long story: two accounts, four instruments, all messages, limits, repeats, questions, nonsense."""
-    chance = random.Random(seed)
+    chance, stance = random.Random(seed), random.Random(-seed)
     prices = {
         "BTCUSDT.P": Decimal(50000),
         "ETHUSDT.P": Decimal(3000),
@@ -114,6 +115,9 @@ def many(count: int, seed: int) -> str:
             changes["time"] = at(now - 300)
         if chance.random() < 0.05:
             changes["size"] = "0.001"
+        if stance.random() < 0.3:
+            changes["prev_market_position"] = stance.choice(("long", "short", "flat", None))
+            changes["market_position"] = stance.choice(("long", "short", "flat", None))
         lines += [line(now, told=told, **changes)] * chance.choice((1, 1, 1, 1, 1, 2))
     return "\n".join(lines)
 

@@ -83,6 +83,7 @@ def test_what_expects_nothing_goes_on(each: Alert, found: Direction, mode: Drift
         (entry(None, "long"), SHORT),
         (exit_("long"), LONG),
         (exit_("long"), FLAT),  # its stop was hit before
+        (exit_("long", None), FLAT),
         (exit_(None), SHORT),
         (breakeven("long", "long"), LONG),
         (breakeven(None, "short"), SHORT),

@@ -1,0 +1,86 @@
+"""max_daily_loss, kept between the alerts too: a day that has lost that much halts trading, once.
+
+What is open stays under its stops, or is closed where FLATTEN_NAME asks for it. It must never lift a halt,
+and never halt twice on one day: a person who resumes has seen it, and the limit itself refuses the account's
+entries until midnight UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from desk import daily
+from desk.intake import Intake
+from desk.venues import Venues, key_of
+from store import Store, orders, outbox, sentries, switches, words
+from trading.errors import Denied
+from trading.model import AccountRules, Lane, plain
+from trading.policy import over_daily_loss
+
+log = logging.getLogger(__name__)
+
+BY = "max_daily_loss"
+
+
+class Losses:
+    """Looks at the day of one account after the other."""
+
+    def __init__(self, store: Store, venues: Venues, intake: Intake, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._venues = venues
+        self._intake = intake
+        self._clock = clock
+
+    def look(self, venue: str, account: str, rules: AccountRules) -> None:
+        """Halts, and closes where that is asked for, if the day has lost too much. Asks the venue only while
+        something is open. Raises StoreUnavailable."""
+        limit, now = rules.limits.max_daily_loss, self._clock()
+        if limit is None:
+            return
+        with self._store.read() as tx:
+            lanes = orders.open_lanes(tx, venue=venue, account=account)
+            total = daily.realised(tx, Lane(venue, account, ""), now)
+            known = sentries.breached(tx, venue=venue, account=account, now=now)
+        if not known:
+            for lane in {key_of(lane): lane for lane in lanes}.values():
+                try:
+                    made = daily.with_open(self._store, self._venues.exchange(lane), lane, total)
+                except Denied as denied:
+                    log.warning("%s: the day's P&L cannot be known: %s", lane, denied.reason)
+                    return
+                if made is None:
+                    return
+                total = made
+            if not over_daily_loss(day_pnl=total, max_daily_loss=limit):
+                return
+            told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
+            self._halt(venue, account, f"{BY} of {account}: {told} (LIMITS_{account})")
+        if rules.flatten:
+            self._flatten(lanes)
+
+    def _halt(self, venue: str, account: str, reason: str) -> None:
+        with self._store.write() as tx:
+            now = self._clock()
+            if not sentries.breach(tx, venue=venue, account=account, now=now):
+                return
+            # A halt of a person's keeps its own reason.
+            if switches.halted(tx) is None:
+                words.halt(tx, reason=reason, by=BY, now=now)
+            outbox.notify(tx, kind="alarm", text=f"{venue} {account}: {reason}", alert_id=None, now=now)
+        log.error("%s %s: halted: %s", venue, account, reason)
+
+    def _flatten(self, lanes: list[Lane]) -> None:
+        """An exit for every position of ours, by the way that all exits go; one a day for each."""
+        day = self._clock().date().isoformat()
+        for lane in lanes:
+            with self._store.read() as tx:
+                is_ours = orders.lane_state(tx, lane).trade is not None
+                spelt = sentries.spelling(tx, lane)
+            if is_ours and spelt is not None:
+                body = {"message": "exit", "id": f"{BY} {day} {lane}"[:128], **spelt}
+                answer = self._intake.submit(json.dumps(body).encode(), by=BY)
+                if answer.code >= 300:
+                    log.error("%s is not closed: %s", lane, answer.body.get("message"))

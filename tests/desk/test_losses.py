@@ -1,0 +1,228 @@
+"""LIMITS: each rule before every entry, in money on its timeline; a day that lost too much halts trading."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from desk import control
+from desk.sentry import Sentry
+from desk.settings import load
+from store import outbox, sentries, switches
+from tests.desk.conftest import ENVIRON, LADDER, LONG
+
+ETH = {"ticker": "ETHUSDT.P", "action": "buy", "price": "3000", "long SL": "2900"}
+LOSS = '{"max_daily_loss": 500}'
+
+
+def details(rig: Any, alert_id: str, event: str) -> list[str]:
+    return [each["detail"] for each in rig.alert(alert_id)["timeline"] if each["event"] == event]
+
+
+def halted(rig: Any) -> Any:
+    with rig.store.read() as tx:
+        return switches.halted(tx)
+
+
+def sentry(rig: Any, **environ: str) -> Sentry:
+    settings = load({**ENVIRON, **environ}) if environ else rig.settings
+    return Sentry(rig.store, settings, rig.venues, rig.clock)
+
+
+def watch(rig: Any) -> None:
+    """The next look at the accounts, by a process that has just begun."""
+    rig.clock.advance(5)
+    sentry(rig).watch()
+    rig.settle()
+
+
+def alarms(rig: Any) -> list[str]:
+    with rig.store.read() as tx:
+        return [each.text for each in outbox.unposted(tx, 1000) if each.kind == "alarm"]
+
+
+# --- the record in money ------------------------------------------------------------------------------
+
+
+def test_a_size_and_the_limit_that_cut_it_stand_in_money_on_the_alert(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN='{"max_notional": 42000, "max_open_positions": 2}')
+    alert_id = rig.send("entry", **LONG)
+    (told,) = details(rig, alert_id, "sized")
+    size, _, cut = told.partition("; ")
+    assert size == "1 BTC: risk 1 % of 100000 USDT, worst loss 500, notional 42000"
+    assert cut == "cut by max_notional from 2 BTC, worst loss 1000, notional 84000"
+    assert details(rig, alert_id, "limits") == ["kept: max_open_positions: 0 open of 2"]
+    assert rig.alert(alert_id)["sizing"]["worst_loss"] == "500"
+
+
+def test_without_limits_the_size_alone_is_told(rig: Any) -> None:
+    alert_id = rig.send("entry", **LONG)
+    assert details(rig, alert_id, "sized") == [
+        "2 BTC: risk 1 % of 100000 USDT, worst loss 1000, notional 84000"
+    ]
+    assert details(rig, alert_id, "limits") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "limits", "second"),
+    [
+        ("symbols", '{"symbols": ["BTC-USDT-PERP"]}', ETH),
+        ("max_open_positions", '{"max_open_positions": 1}', ETH),
+        ("max_orders_per_minute", '{"max_orders_per_minute": 2}', ETH),
+        ("cooldown_s", '{"cooldown_s": 60}', {**LONG, "price": "41700", "long SL": "41200"}),
+        ("max_daily_loss", LOSS, ETH),
+    ],
+)
+def test_each_limit_refuses_an_entry_also_after_a_restart(
+    make_rig: Any, rule: str, limits: str, second: dict[str, str]
+) -> None:
+    rig = make_rig(LIMITS_MAIN=limits)
+    assert rig.status(rig.send("entry", **LONG)) == "DONE"
+    rig.price("41700")
+    rig.die()
+    refused = rig.send("entry", **second)
+    assert rig.status(refused) == "DENIED"
+    assert rule in rig.alert(refused)["reason"]
+    assert rig.orders(refused) == []
+    (told,) = details(rig, refused, "limits")
+    assert told.startswith(f"refused by {rule}; it would be ")
+    assert "worst loss" in told
+    assert "notional" in told
+    # What is open is no entry: its way out stays.
+    assert rig.status(rig.send("exit")) == "DONE"
+
+
+def test_a_size_that_cannot_be_told_is_refused_all_the_same(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN='{"symbols": ["ETH-USDT-PERP"]}')
+    rig.send("tp1")
+    rig.flaky().order_fault("unreachable", at=0, verb="balance")
+    (told,) = details(rig, rig.send("entry", **LONG), "limits")
+    assert told == ("refused by symbols; its size cannot be told now; BTC-USDT-PERP is not among symbols")
+    small = rig.send("entry", **{**LONG, "size": "0.0000001"})
+    assert "under the minimum" in details(rig, small, "limits")[0]
+
+
+def test_limits_are_held_again_when_the_turn_comes(make_rig: Any) -> None:
+    """Approved while nothing was open, sent when something is."""
+    rig = make_rig(LIMITS_MAIN='{"max_open_positions": 1}')
+    rig.store_only("entry", **LONG)
+    late = rig.store_only("entry", **ETH)
+    rig.settle()
+    assert rig.status(late) == "DENIED"
+
+
+# --- the day's loss -----------------------------------------------------------------------------------
+
+
+def test_a_day_that_lost_too_much_halts_and_leaves_the_stop(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG, **LADDER)
+    rig.price("41800")
+    watch(rig)
+    assert halted(rig) is None
+    rig.price("41750")
+    watch(rig)
+    assert halted(rig).by == "max_daily_loss"
+    assert halted(rig).reason == "max_daily_loss of MAIN: today's P&L is -542, the limit 500 (LIMITS_MAIN)"
+    assert [text.partition(":")[2] for text in alarms(rig)] == [f"BINANCE MAIN: {halted(rig).reason}"]
+    assert rig.position().quantity == 2
+    rig.check()
+    refused = rig.send("entry", subaccount="OTHER", **LONG)
+    assert "halted" in rig.alert(refused)["reason"]
+
+
+def test_the_halt_outlives_a_restart_and_a_resume_is_a_persons_word(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.price("41700")
+    watch(rig)
+    rig.die()
+    assert rig.status(rig.send("entry", subaccount="OTHER", **LONG)) == "DENIED"
+    control.resume(rig.store, by="web", now=rig.clock())
+    watch(rig)
+    assert halted(rig) is None
+    assert len(alarms(rig)) == 1
+    assert rig.status(
+        rig.send("entry", subaccount="OTHER", price="41700", action="buy", **{"long SL": "41500"})
+    )
+    assert "max_daily_loss" in rig.alert(rig.send("entry", **ETH))["reason"]
+    # The next day begins anew; what is open counts in it as well.
+    rig.clock.advance(24 * 3600)
+    watch(rig)
+    assert halted(rig) is not None
+
+
+def test_a_loss_that_is_realised_halts_without_a_question_to_the_venue(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.price("41400")
+    assert rig.position().is_flat
+    rig.flaky().order_fault("", at=-1)
+    watch(rig)
+    assert "today's P&L is -1" in halted(rig).reason
+    assert rig.flaky().calls == []
+
+
+def test_what_cannot_be_known_halts_nothing_until_it_can(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.price("41700")
+    rig.flaky().order_fault("unreachable", at=0, verb="positions")
+    watch(rig)
+    assert halted(rig) is None
+    watch(rig)
+    assert halted(rig) is not None
+
+
+def test_a_halt_of_a_persons_keeps_its_reason(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    control.halt(rig.store, reason="lunch", by="web", now=rig.clock())
+    rig.price("41700")
+    watch(rig)
+    assert (halted(rig).by, halted(rig).reason) == ("web", "lunch")
+    assert len(alarms(rig)) == 1
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+def test_what_is_open_is_closed_where_that_is_asked_for(make_rig: Any, crashed: bool) -> None:
+    """Also where the process ended between the halt and the exits."""
+    rig = make_rig(LIMITS_MAIN=LOSS, FLATTEN_MAIN="1")
+    first = rig.send("entry", **LONG, **LADDER)
+    second = rig.send("entry", **ETH)
+    rig.send("entry", subaccount="OTHER", **LONG)
+    rig.price("41700")
+    if crashed:
+        with rig.store.write() as tx:
+            sentries.breach(tx, venue="PAPER:BINANCE", account="MAIN", now=rig.clock())
+    watch(rig)
+    watch(rig)
+    for symbol in ("BTC-USDT-PERP", "ETH-USDT-PERP"):
+        assert rig.position(symbol).is_flat
+        assert rig.resting(symbol) == []
+    assert rig.position(account="OTHER").quantity == 2
+    assert (halted(rig) is None) is crashed
+    assert "closed" in rig.events(first)
+    assert "closed" in rig.events(second)
+
+
+def test_of_several_processes_one_looks(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.flaky().order_fault("", at=-1)
+    sentry(rig).watch()
+    sentry(rig).watch()
+    one = sentry(rig)
+    one.watch()
+    one.watch()
+    assert rig.flaky().calls == ["positions", "price"]
+
+
+def test_paper_is_not_looked_at_while_orders_leave_the_machine(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.price("41700")
+    sentry(rig, LIMITS_MAIN=LOSS, LIVE_TRADING="1", API_KEY_MAIN="key", API_SECRET_MAIN="secret").watch()
+    sentry(rig, RISK_MAIN="1").watch()
+    assert halted(rig) is None
