@@ -145,6 +145,9 @@ def test_every_view_on_a_phone_and_a_desk_dark_and_light(
     entry = server.post(raw(body, id="a", **{"tp Close": "25", "tp1 Mult": "1"})).json()["alert_id"]
     server.post(raw(body, id="b", ticker="ETHUSDT.P"), STUDY)
     server.post(raw(body, ticker=None))
+    # Words without end, where nothing may break.
+    server.post(raw(body, message="W" * 60))
+    server.post(raw(body, id="w", ticker="XRPUSDT.P", subaccount="w" * 60))
     server.post(raw(body, id="c", message="exit", price="50500"))
     server.post(raw(body, id="d"))
     desk, phone = visit(server.url), visit(server.url, phone=True, dark=True)
