@@ -58,7 +58,9 @@ HELPERS
 string odd = alertEntry("sell", 7, 100.26, 101, na, na, "my \"own\" \\ account", "two\nlines")
 string bare = alertBreakeven("buy", 8, na, "MAIN", "x")
 alertcondition(bar_index == 5, "odd", odd)
+string later = alertBreakeven("buy", 8, 99, "MAIN", "x")
 alertcondition(bar_index == 5, "bare", bare)
+alertcondition(bar_index == 6, "later", later)
 """
 FEW, DAYS = Market(1, 0, 10), Market(1, 0, 240)
 
@@ -75,12 +77,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (made / f"{what}.pine").write_text(text(STRATEGY).replace(old, new, 1))
     (made / "helped.pine").write_text(HELPED.replace("HELPERS", _helpers(ONE)))
     own = [*(f"{what}.pine" for what in BROKEN), "helped.pine"]
+    assert "initial_capital = 100000," in text(STRATEGY)
+    small = text(STRATEGY).replace("initial_capital = 100000,", "initial_capital = 50,")
+    (made / "small.pine").write_text(small)
     proof.run_all(
         [
             (STRATEGY, MAIN),
             *((name, SHORT) for name in NAMES if name != STRATEGY),
             (STRATEGY, DAYS),
             *((str(made / name), FEW) for name in own),
+            (str(made / "small.pine"), SHORT),
         ],
         made,
     )
@@ -154,6 +160,18 @@ def test_a_stop_never_says_tp() -> None:
     fills = proof.ran(STRATEGY)["fills"]
     assert {fill["message"] for fill in fills if fill["leg"] == "loss"} == {"exit"}
     assert {fill["message"] for fill in fills} == {"entry", "tp1_breakeven", "tp2", "exit"}
+
+
+def test_what_the_lot_cuts_off_is_no_first_target(folder: Path) -> None:
+    """Of a lot and a half one is bought: nothing has been sold yet, and the stop stays where it was."""
+    fills = proof.ran(str(folder / "small.pine"), SHORT)["fills"]
+    entries, left = fills[::2], fills[1::2]
+    assert {abs(fill["after"]) for fill in entries} == {0.001}
+    assert len(entries) > 10
+    assert {fill["leg"] for fill in left} == {"loss", "profit"}
+    for entry, ended in zip(entries, left, strict=True):
+        gained = (ended["price"] - entry["price"]) * entry["after"]
+        assert (gained > 0) == (ended["leg"] == "profit")
 
 
 @pytest.mark.parametrize("forming", [False, True], ids=["plots of the last bar", "plots of the forming bar"])
@@ -309,7 +327,7 @@ def _helpers(name: str) -> str:
 
 def test_helpers_escape_and_know_no_na(folder: Path) -> None:
     told = proof.ran(str(folder / "helped.pine"), FEW)
-    odd, bare = (json.loads(message) for _, _, message in told["conditions"])
+    odd, bare, later = (json.loads(message) for _, _, message in told["conditions"])
     assert (odd["subaccount"], odd["passphrase"]) == ('my "own" \\ account', "two lines")
     assert (odd["price"], odd["short SL"], Decimal(odd["short TP"]), odd["size"]) == (
         "100.3",
@@ -319,6 +337,7 @@ def test_helpers_escape_and_know_no_na(folder: Path) -> None:
     )
     assert Decimal(bare["long Breakeven"]) == 0
     assert bare["action"] == "sell"
+    assert bare["id"] != later["id"]
 
 
 def test_the_readme_names_every_script() -> None:
