@@ -11,7 +11,8 @@ import csv
 import logging
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -22,7 +23,7 @@ from desk import tally
 from desk.playback import VOTES, Clock, Result, play
 from desk.rehearsal import Rehearsal
 from desk.settings import ENV_FILE, Settings, environment, load
-from desk.tape import Heard, Unreadable, made_up, path, read_alerts, read_candles
+from desk.tape import Heard, Unreadable, made_up, path, read_alerts, read_candles, text_of
 from desk.wholedesk import PASSPHRASE, WholeDesk, database, workplace
 from trading.alert import account_of
 from trading.errors import AlertInvalid, SettingsError
@@ -38,7 +39,7 @@ _CHANGEABLE = ("RISK_", "LEVERAGE_", "LIMITS_", "APPROVAL_", "EXCHANGE_")
 _ALSO = ("MAX_ALERT_AGE", "PAPER_BALANCE", "DEFAULT_SUBACCOUNT", "APPROVAL_TIMEOUT", "APPROVAL_MAX_DRIFT")
 #: For an account of which neither is set: what .env.example proposes.
 _ASSUMED = {"RISK": "1", "LEVERAGE": "3"}
-_WIDTH = 22
+_NAME, _WIDTH = 30, 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,16 @@ def main(arguments: Sequence[str] | None = None, *, env_file: Path = ENV_FILE) -
         candles = _candles(tape, asked.candles, asked.seed, notes)
         whole = asked.whole or len(tape) <= WHOLE_UP_TO
         notes.append(_how(whole))
-        results = [_play(run, tape, candles, whole=whole) for run in runs]
-        _print(tape, notes, runs, results)
-        if asked.csv is not None:
-            with open(asked.csv, "w", encoding="utf-8", newline="") as file:
-                _write(file, runs, results)
-    except (OSError, UnicodeDecodeError, Unreadable, SettingsError) as error:
+        with ExitStack() as stack:
+            # Before it plays: a place that cannot be written to is told at once.
+            out = None
+            if asked.csv is not None:
+                out = stack.enter_context(open(asked.csv, "w", encoding="utf-8", newline=""))
+            results = [_play(run, tape, candles, whole=whole) for run in runs]
+            _print(tape, notes, runs, results)
+            if out is not None:
+                _write(out, runs, results)
+    except (OSError, Unreadable, SettingsError) as error:
         print(f"desk.replay: {error}", file=sys.stderr)
         return 1
     return 0
@@ -116,7 +121,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _text(name: str) -> str:
-    return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    return text_of(raw, "it" if name == "-" else name)
 
 
 def _runs(tape: Sequence[Heard], asked: argparse.Namespace, env_file: Path) -> tuple[list[str], list[Run]]:
@@ -132,7 +138,12 @@ def _runs(tape: Sequence[Heard], asked: argparse.Namespace, env_file: Path) -> t
     runs = [Run("as set", load(environ), asked.votes)]
     if asked.set:
         runs.append(Run("changed", load(environ | changes), votes))
-        notes += [f"changed: {text}" for text in asked.set]
+        known = {_account(heard) or run.settings.default_subaccount for heard in tape for run in runs}
+        accounts = {name.upper() for name in known if name}
+        for text in asked.set:
+            account = text.partition("=")[0].partition("_")[2] if text.startswith(_CHANGEABLE) else ""
+            strange = account and account not in accounts
+            notes.append(f"changed: {text}" + f" (no alert is of {account})" * bool(strange))
     return notes, runs
 
 
@@ -154,8 +165,11 @@ def _assumed(tape: Sequence[Heard], environ: Mapping[str, str]) -> dict[str, str
     """RISK and LEVERAGE of accounts that the alerts name and nobody has set up, and an account for alerts
     that name none."""
     named = {_account(heard) for heard in tape if heard.body is not None}
+    accounts = sorted(name for name in named if name)
+    if None in named and not accounts and not any(name.startswith("RISK_") for name in environ):
+        accounts = [environ.get("DEFAULT_SUBACCOUNT") or "MAIN"]
     assumed: dict[str, str] = {}
-    for account in sorted(name for name in named if name):
+    for account in accounts:
         if not any(environ.get(f"{word}_{account}") for word in _ASSUMED):
             assumed |= {f"{word}_{account}": value for word, value in _ASSUMED.items()}
     return assumed
@@ -190,13 +204,22 @@ def _candles(
             symbol = symbol_of(ticker) if equals else next(iter(known))
         except AlertInvalid as error:
             raise Unreadable(f"--candles {text}: {error.reason}") from None
-        candles[symbol] = read_candles(Path(name).read_text(encoding="utf-8-sig"))
-        notes.append(f"{symbol}: {len(candles[symbol])} candles")
+        candles[symbol] = read_candles(text_of(Path(name).read_bytes(), name))
+        notes.append(_spanned(symbol, candles[symbol], tape, known))
     if not asked:
         notes.append(
             "prices: those of the alerts alone; stops and targets fill when a later one has passed them"
         )
     return candles
+
+
+def _spanned(symbol: str, candles: Sequence[Candle], tape: Sequence[Heard], known: Collection[str]) -> str:
+    """How many candles there are, from when to when, and why they would change nothing."""
+    begin, end = candles[0].opened_at, candles[-1].opened_at
+    text = f"{symbol}: {len(candles)} candles from {begin:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC"
+    if symbol not in known:
+        return f"{text}; no alert is about it"
+    return f"{text}; all before the first alert" if end < tape[0].at else text
 
 
 def _known_prices(tape: Sequence[Heard]) -> dict[str, list[tuple[datetime, Decimal]]]:
@@ -265,7 +288,7 @@ def _print(
     print(f"{len(tape)} alerts from {tape[0].at:%Y-%m-%d %H:%M} to {tape[-1].at:%Y-%m-%d %H:%M} UTC")
     for note in notes:
         print(f"  {note}")
-    tables = [tally.measures(result) for result in results]
+    tables = [_table(result) for result in results]
     titles = [run.name for run in runs] + (["difference"] if len(runs) == 2 else [])
     for title in dict.fromkeys(title for table in tables for title, _ in table):
         groups = [dict(table).get(title, []) for table in tables]
@@ -274,7 +297,19 @@ def _print(
             values = [dict(group).get(name, "0") for group in groups]
             if len(values) == 2:
                 values.append(_difference(*values))
-            print(f"  {name:30}" + "".join(f"{value:>{_WIDTH}}" for value in values))
+            if len(name) > _NAME:
+                print(f"  {name}")
+            shown = "" if len(name) > _NAME else name
+            print(f"  {shown:{_NAME}}" + "".join(f"{value:>{_WIDTH}}" for value in values))
+
+
+def _table(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The measures of a run; behind the counts of the alerts, why some were not traded."""
+    alerts, *money = tally.measures(result)
+    why = tally.reasons(result)
+    if not why:
+        return [alerts, *money]
+    return [alerts, ("Not traded, and why", [(name, str(count)) for name, count in why]), *money]
 
 
 def _difference(before: str, after: str) -> str:

@@ -11,13 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
 
-from desk.playback import Result
+from desk.playback import REFUSED, Result
 from desk.report import instant
 from trading import pnl
-from trading.model import ZERO, Direction, Fill, Lane, plain
+from trading.model import ZERO, Direction, Fill, IntentStatus, Lane, plain
 from trading.rounding import MONEY
 
 CENT = Decimal("0.01")
+#: What becomes of an alert that asked for something and did not get it.
+NOT_TRADED = frozenset({REFUSED}) | {
+    each.value
+    for each in (IntentStatus.DENIED, IntentStatus.DECLINED, IntentStatus.EXPIRED, IntentStatus.FAILED)
+}
+MOST_REASONS = 8
 
 CSV_COLUMNS = (
     *("run", "line", "received_at", "account", "exchange", "ticker", "message", "action", "was", "status"),
@@ -65,6 +71,16 @@ def measures(result: Result) -> list[tuple[str, list[tuple[str, str]]]]:
     if len(lanes) != 1:
         groups.append(("All", _money(made, result)))
     return groups
+
+
+def reasons(result: Result) -> list[tuple[str, int]]:
+    """Why alerts were not traded, the commonest first, each with how many; the rest of them in one sum."""
+    told = Counter(f"{row.status}: {row.reason}" for row in result.rows if row.status in NOT_TRADED)
+    common = sorted(told.items(), key=lambda each: (-each[1], each[0]))
+    rest = common[MOST_REASONS:]
+    if rest:
+        common[MOST_REASONS:] = [("for other reasons (--csv tells all)", sum(count for _, count in rest))]
+    return common
 
 
 def rows(result: Result, run: str) -> Iterator[tuple[str, ...]]:

@@ -5,10 +5,12 @@ Reads files and text; must never guess a price or a time that nobody gave, and m
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import random
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,6 +32,7 @@ MOST_BETWEEN, SHORTEST = 60, timedelta(minutes=1)
 STRAY = Decimal("0.0005")
 
 _DIGITS = 8
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MESSAGE_COLUMNS = ("description", "message")
 _CANDLE_COLUMNS = ("time", "open", "high", "low", "close")
 
@@ -55,6 +58,16 @@ class Heard:
     status: str | None = None
 
 
+def text_of(raw: bytes, name: str) -> str:
+    """The text of a file: UTF-8, or the UTF-16 that Windows writes."""
+    is_wide = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return raw.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise Unreadable(f"{name}: line {line} is not UTF-8 text: save it as UTF-8") from None
+
+
 def read_alerts(text: str) -> list[Heard]:
     """All alerts of a file, oldest first: JSON lines, the JSON of GET /api/alerts, or TradingView's log."""
     text = text.removeprefix("\ufeff")
@@ -65,6 +78,8 @@ def read_alerts(text: str) -> list[Heard]:
         heard = _timed(_rows(text))
     else:
         heard = _timed(_logged(text))
+    if not heard:
+        raise Unreadable("there is no alert in it")
     if len(heard) > 1 and heard[0].at > heard[-1].at:
         heard.reverse()  # newest first, as the API and the log have it: alerts of one second too
     return sorted(heard, key=lambda each: each.at)
@@ -72,10 +87,7 @@ def read_alerts(text: str) -> list[Heard]:
 
 def _rows(text: str) -> Iterator[_Told]:
     """Line number, what is told about an alert, and the alert."""
-    try:
-        whole = json.loads(text)
-    except ValueError:
-        whole = None
+    whole = _json(text)
     listed = whole.get("alerts") if isinstance(whole, dict) else whole
     if isinstance(listed, list):
         for number, row in enumerate(listed, start=1):
@@ -84,14 +96,19 @@ def _rows(text: str) -> Iterator[_Told]:
     if whole is not None:  # one alert, on however many lines
         yield _stored(1, whole) if _is_row(whole) else (1, {}, text)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):  # a text may hold other ends of lines
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None  # the server reads more than JSON allows, and says what is wrong with the rest
+        row = _json(line)  # the server reads more than JSON allows, and says what is wrong with the rest
         yield _stored(number, row) if _is_row(row) else (number, {}, line)
+
+
+def _json(text: str) -> Any:
+    """None for what is no JSON, or nested too deep for it."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_row(row: object) -> bool:
@@ -115,18 +132,36 @@ def _stored(number: int, row: Any) -> _Told:
 
 def _logged(text: str) -> Iterator[_Told]:
     """The rows of TradingView's log: Alert ID, Ticker, Name, Description, Time, Webhook status."""
-    rows = csv.reader(io.StringIO(text, newline=""))
-    header = [name.strip().casefold() for name in next(rows)]
+    header, rows = _table(text)
     message = next((header.index(name) for name in _MESSAGE_COLUMNS if name in header), None)
     if message is None or "time" not in header:
         raise Unreadable(
             "line 1: neither JSON lines nor TradingView's alert log, whose first line names the columns "
             "Description and Time"
         )
-    for row in rows:
+    for number, row in rows:
         if len(row) <= max(message, header.index("time")):
             continue
-        yield rows.line_num, {"received_at": row[header.index("time")]}, row[message]
+        yield number, {"received_at": row[header.index("time")]}, row[message]
+
+
+def _table(text: str) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The columns of a CSV, in small letters, and its rows with the lines on which they end; semicolons and
+    tabs are good too, as spreadsheets save them."""
+    first = text.lstrip().partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            where = f"line {reader.line_num}"
+            raise Unreadable(f"{where}: it is no CSV ({error}): is a quote not closed?") from None
+
+    numbered = rows()
+    _, header = next(numbered, (1, []))
+    return [name.strip().casefold() for name in header], numbered
 
 
 def _timed(rows: Iterable[_Told]) -> list[Heard]:
@@ -155,29 +190,39 @@ def _timed(rows: Iterable[_Told]) -> list[Heard]:
 def read_candles(text: str) -> list[Candle]:
     """Candles of a CSV with the columns time, open, high, low, close (volume), as TradingView exports them;
     oldest first."""
-    rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""))
-    header = [name.strip().casefold() for name in next(rows, [])]
+    header, rows = _table(text.removeprefix("\ufeff"))
     missing = [name for name in _CANDLE_COLUMNS if name not in header]
     if missing:
         raise Unreadable(f"candles: line 1 names no column {', '.join(missing)}")
     places = [header.index(name) for name in _CANDLE_COLUMNS]
     volume = header.index("volume") if "volume" in header else None
     candles = []
-    for row in rows:
+    for number, row in rows:
         if not row:
             continue
         try:
-            opened_at = parse_time(row[places[0]].strip())
+            opened_at = _opened_at(row[places[0]].strip())
             prices = [Decimal(row[place]) for place in places[1:]]
             traded = Decimal(row[volume] or 0) if volume is not None else Decimal(0)
             need_positive(open=prices[0], high=prices[1], low=prices[2], close=prices[3])
         except (InvalidOperation, IndexError, ValueError):
-            raise Unreadable(f"candles: line {rows.line_num}: not a time and four prices above 0") from None
+            raise Unreadable(f"candles: line {number}: not a time and four prices above 0") from None
         if opened_at is None:
-            raise Unreadable(f"candles: line {rows.line_num}: no time: ISO 8601 or Unix seconds")
+            raise Unreadable(f"candles: line {number}: no time: ISO 8601 or Unix seconds")
         first, high, low, last = prices
+        if high != max(prices) or low != min(prices):
+            raise Unreadable(
+                f"candles: line {number}: its high is not the highest, or its low not the lowest"
+            )
         candles.append(Candle(opened_at=opened_at, open=first, high=high, low=low, close=last, volume=traded))
+    if not candles:
+        raise Unreadable("candles: there is none in it")
     return sorted(candles, key=lambda candle: candle.opened_at)
+
+
+def _opened_at(text: str) -> datetime | None:
+    """As `parse_time`; a day alone, which daily charts have, begins at midnight, UTC."""
+    return parse_time(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
 
 
 def made_up(known: Sequence[tuple[datetime, Decimal]], seed: str) -> list[Candle]:

@@ -22,7 +22,7 @@ from desk import replay, tally
 from desk.playback import VOTES, Clock, Result, play, word
 from desk.rehearsal import Rehearsal
 from desk.settings import Settings, load
-from desk.tape import Unreadable, made_up, path, read_alerts, read_candles
+from desk.tape import Unreadable, made_up, path, read_alerts, read_candles, text_of
 from desk.wholedesk import PASSPHRASE, WholeDesk
 from store import open_store
 from trading.model import Candle, Direction, Lane, Route
@@ -264,6 +264,35 @@ def test_alerts_are_read_in_every_form_and_sorted() -> None:
     assert "of-somebody" not in str(read_alerts(log.getvalue()))
 
 
+def test_what_is_nested_too_deep_is_left_to_the_door() -> None:
+    """Beside good ones, and alone."""
+    deep = "[" * 100_000
+    assert [each.body is None for each in read_alerts(f"{STORY[0]}\n{deep}")] == [False, True]
+    assert [each.body for each in read_alerts(deep)] == [None]
+
+
+def test_a_line_ends_where_the_file_says() -> None:
+    """Not at a separator of Unicode's within a text."""
+    body = json.dumps(ENTRY | {"strategy": "a\u2028b"}, ensure_ascii=False)
+    assert [each.line for each in read_alerts(f"{body}\r\n{body}\r\n")] == [1, 2]
+
+
+def test_a_log_that_a_spreadsheet_saved_is_read() -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=";")
+    writer.writerows([["Name", "Description", "Time"], ["Mine", json.dumps(ENTRY), at(5)]])
+    (only,) = read_alerts(out.getvalue())
+    assert only.body is not None
+    assert (only.at, only.body.fields["action"]) == (BEGIN + timedelta(seconds=5), "buy")
+
+
+def test_files_of_windows_are_read_and_others_told() -> None:
+    text = STORY[0]
+    assert [text_of(text.encode(name), "x") for name in ("utf-8", "utf-8-sig", "utf-16")] == [text] * 3
+    with pytest.raises(Unreadable, match=r"x: line 2 is not UTF-8 text: save it as UTF-8"):
+        text_of("a\nRück".encode("latin-1"), "x")
+
+
 def test_one_alert_on_many_lines_is_one_alert() -> None:
     (only,) = read_alerts(json.dumps(ENTRY | {"time": at(7)}, indent=2))
     assert (only.line, only.at) == (1, BEGIN + timedelta(seconds=7))
@@ -288,6 +317,10 @@ def test_the_account_of_a_stored_alert_is_kept() -> None:
         ("hello", "line 1: neither JSON lines nor TradingView's alert log"),
         ('{"received_at": "soon", "body": {}}', "line 1: 'soon' is no time"),
         ('{"ticker": "X", "timeline": []}', "without its body"),
+        ("[]", "there is no alert in it"),
+        ('{"alerts": [], "next_before": null}', "there is no alert in it"),
+        ("Description,Time\n", "there is no alert in it"),
+        ('Description,Time\n"' + "x" * 200_000, "line 2: it is no CSV .*: is a quote not closed"),
     ],
 )
 def test_a_file_that_is_no_tape_is_told(text: str, said: str) -> None:
@@ -298,6 +331,7 @@ def test_a_file_that_is_no_tape_is_told(text: str, said: str) -> None:
 def test_candles_are_read_as_tradingview_exports_them() -> None:
     text = "time,open,high,low,close,Volume\n1767571200,10,12,9,11,5\n2026-01-05T00:15:00Z,11,12,8,9,\n"
     first, second = read_candles(text)
+    assert read_candles(text.replace(",", ";").replace("1767571200", "2026-01-05")) == [first, second]
     assert (first.opened_at, first.close, first.volume) == (BEGIN, Decimal(11), Decimal(5))
     assert second.opened_at == BEGIN + timedelta(minutes=15)
 
@@ -308,6 +342,8 @@ def test_candles_are_read_as_tradingview_exports_them() -> None:
         ("time,open\n", "names no column high, low, close"),
         ("time,open,high,low,close\nnever,1,1,1,1\n", "line 2: no time"),
         ("time,open,high,low,close\n1767571200,1,x,1,1\n", "line 2: not a time and four prices"),
+        ("time,open,high,low,close\n1767571200,3,2,4,3\n", "line 2: its high is not the highest"),
+        ("time,open,high,low,close\n", "candles: there is none in it"),
     ],
 )
 def test_candles_that_are_none_are_told(text: str, said: str) -> None:
@@ -415,6 +451,7 @@ def test_the_whole_desk_prints_the_same_table(
         (["--set", "RISK_MAIN=lots", "alerts.jsonl"], "RISK_MAIN: 'lots' is not a plain number"),
         (["--set", "VOTES=maybe", "alerts.jsonl"], "VOTES: is one of recorded, approve, decline, none"),
         (["--candles", "BTC1!=x.csv", "alerts.jsonl"], "a continuous future cannot be traded"),
+        (["--csv", "nowhere/out.csv", "alerts.jsonl"], "nowhere/out.csv"),
     ],
 )
 def test_what_cannot_be_played_is_told(
@@ -428,7 +465,61 @@ def test_what_cannot_be_played_is_told(
     monkeypatch.chdir(tmp_path)
     Path("alerts.jsonl").write_text(STORY[0])
     assert replay.main(arguments, env_file=env_file) == 1
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert said in told.err
+    assert (told.out, "alerts (" in told.err) == ("", False), "nothing has been played"
+
+
+def test_why_alerts_were_not_traded_is_in_the_table(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(replay, "WHOLE_UP_TO", 0)
+    tape = tmp_path / "alerts.jsonl"
+    lost = [line(9 + n, long__SL=None, price=str(50000 + n)) for n in range(2)]
+    tape.write_text("\n".join([*lost, line(99, ticker="ETHUSDT.P"), line(100, ticker=None)]))
+    limits = 'LIMITS_MAIN={"symbols": ["BTC-USDT-PERP"]}'
+    assert replay.main([str(tape), "--set", limits, "--set", "RISK_MIAN=2"], env_file=env_file) == 0
+    said = capsys.readouterr().out
+    assert "changed: RISK_MIAN=2 (no alert is of MIAN)" in said
+    table = said.partition("Not traded, and why")[2].partition("\n\n")[0].splitlines()[1:]
+    assert [" ".join(row.split()) for row in table] == [
+        *("REFUSED: long SL: an entry needs a stop", "2 2 0"),
+        *("REFUSED: ticker: is missing or empty", "1 1 0"),
+        *("DENIED: ETH-USDT-PERP is not among symbols (LIMITS_MAIN)", "0 1 +1"),
+    ]
+
+
+def test_the_commonest_reasons_are_told_and_the_rest_summed() -> None:
+    lines = [line(n, price=f"{49000 - n}") for n in range(tally.MOST_REASONS + 2)]
+    told = tally.reasons(rehearsed("\n".join(lines)))
+    assert len(told) == tally.MOST_REASONS + 1
+    assert told[-1] == ("for other reasons (--csv tells all)", 2)
+
+
+def test_an_account_is_assumed_for_alerts_that_name_none(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(replay, "WHOLE_UP_TO", 0)
+    tape = tmp_path / "alerts.jsonl"
+    tape.write_text(line(0, subaccount=None))
+    env_file.write_text("")
+    assert replay.main([str(tape)], env_file=env_file) == 0
+    said = capsys.readouterr().out
+    assert "RISK_MAIN is not set: 1 is assumed" in said
+    assert ["DONE", "1"] in [row.split() for row in said.splitlines()]
+
+
+def test_candles_that_change_nothing_are_told(
+    env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(replay, "WHOLE_UP_TO", 0)
+    tape, candles = tmp_path / "alerts.jsonl", tmp_path / "candles.csv"
+    tape.write_text(line(0))
+    candles.write_text("time,open,high,low,close\n2026-01-03,1,2,1,2\n2026-01-04,1,2,1,2\n")
+    for ticker, why in (("BTCUSDT.P", "all before the first alert"), ("ETHUSDT.P", "no alert is about it")):
+        assert replay.main([str(tape), "--candles", f"{ticker}={candles}"], env_file=env_file) == 0
+        span = "2 candles from 2026-01-03 00:00 to 2026-01-04 00:00 UTC"
+        assert f"{span}; {why}\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow
