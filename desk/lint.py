@@ -7,6 +7,7 @@ send or store anything, or show a passphrase.
 from __future__ import annotations
 
 import argparse
+import codecs
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,8 @@ from trading.lint import Finding, lint
 from trading.template import messages_of, read_script
 
 PINE = ".pine"
-_BLOCK = re.compile(rb"^```json[ \t]*\r?\n(.*?)^```[ \t]*\r?$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(rb"^```([a-z]*)[ \t]*\r?\n(.*?)^```[ \t]*\r?$", re.MULTILINE | re.DOTALL)
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def main(
@@ -34,11 +36,14 @@ def main(
     asked = _parser().parse_args(arguments)
     try:
         path = None if asked.file == "-" else Path(asked.file)
-        raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
+        raw = _read(path)
         beside = asked.script or (None if path is None else _beside(path))
-        script_text = None if beside is None else beside.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        script_text = None if beside is None else _read(beside).decode("utf-8-sig")
+    except OSError as error:
         print(f"desk.lint: {error}", file=sys.stderr)
+        return 2
+    except UnicodeDecodeError:
+        print(f"desk.lint: {beside} is not UTF-8 text: save it as UTF-8", file=sys.stderr)
         return 2
     script = None if script_text is None else read_script(script_text)
     if beside is not None and beside != path:
@@ -76,11 +81,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _messages(raw: bytes) -> list[tuple[int, bytes]]:
-    """The message of a file, or those that a text like alertmodel.txt has in blocks of ```json; with their
-    lines."""
-    blocks = _BLOCK.finditer(raw)
-    found = [(raw.count(b"\n", 0, block.start(1)) + 1, block[1]) for block in blocks]
+    """The message of a file, or those that a text like alertmodel.txt has in blocks of ```json (or of ```
+    alone); with their lines."""
+    blocks = [block for block in _BLOCK.finditer(raw) if block[1] in (b"", b"json")]
+    found = [(raw.count(b"\n", 0, block.start(2)) + 1, block[2]) for block in blocks]
     return found or [(1, raw)]
+
+
+def _read(path: Path | None) -> bytes:
+    """A file, or the pipe; UTF-16, which Windows writes, as UTF-8."""
+    raw = sys.stdin.buffer.read() if path is None else path.read_bytes()
+    return raw.decode("utf-16", "replace").encode() if raw.startswith(_WIDE) else raw
 
 
 def _beside(path: Path) -> Path | None:

@@ -17,7 +17,7 @@ from trading.alert import parse
 from trading.body import MAX_BODY, NOT_LET_IN, TOO_LONG, Body, decode
 from trading.errors import AlertInvalid
 from trading.keys import KEYS, NOTHING, canonical, member, nearest, shown
-from trading.model import plain
+from trading.model import AlertKind, plain
 from trading.syntax import TOKEN, line_of, load, read, unfilled, unquoted
 from trading.template import MOST_PLOTS, PLACEHOLDERS, Placeholder, Script, Template
 
@@ -26,6 +26,7 @@ WHOLE_MESSAGE = "{{strategy.order.alert_message}}"
 
 _MOST_FAULTS = 50
 _PRICE_KEYS = frozenset(key for key in KEYS if key.endswith((" SL", " TP", " Breakeven"))) | {"price", "size"}
+_DIGITS = re.compile(r"[0-9]{1,3}")
 _NUMBER = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,12})?")
 
 
@@ -130,6 +131,12 @@ class _Linter:
         if mend:
             code = 400 if '"' in each.text or not each.quoted else 422
             self.add(each.line, each.key or None, unfilled(each.text), mend, code)
+        elif each.is_padded:
+            reason = f"{each.text} has spaces within its braces, and TradingView shows none"
+            self.add(each.line, each.key or None, reason, f"write {{{{{each.name}}}}}", None)
+        elif each.key == "size" and each.name == "strategy.position_size":
+            reason = f"{each.text} is negative for a short, and such an entry is refused"
+            self.add(each.line, each.key, reason, f"write {member('size')}", 422)
         elif each.key in _PRICE_KEYS and each.title and canonical(each.title) not in (None, each.key):
             reason = f"it reads the plot of another key, {shown(each.title)}"
             self.add(each.line, each.key, reason, f"write {member(each.key)}", None)
@@ -229,13 +236,15 @@ class _Linter:
         """What the server takes, and what goes wrong all the same."""
         for key, value in body.fields.items():
             if canonical(key) is None:
-                near = nearest(key, (*KEYS, "tp1 Mult", "tp2 Mult", "tp3 Mult"))
+                near = nearest(key, [each for each in (*KEYS, _rung(key, body)) if each not in body.fields])
                 mend = f'did you mean "{near}"?' if near else "take it out, or spell it as in alertmodel.txt"
                 self._at(key, f"{shown(key)} is no key of an alert: it is ignored", mend, None)
             elif key in _PRICE_KEYS | {"tp Close"} or key.endswith(" Mult"):
                 self._number(key, value, texts)
         if self._template.is_template:
             self._advise_template(body, at)
+        else:
+            self._rungs(body)
         self._identity(body, at)
 
     def _number(self, key: str, value: str | bool | None, texts: dict[str, str]) -> None:
@@ -244,6 +253,27 @@ class _Linter:
         if word in NOTHING and word not in ("", "null", "none"):
             reason = f"{shown(written)} is no number: it is read as if there were none"
             self._at(key, reason, "let the script plot 0 where it has no level: nz(level)", None)
+
+    def _rungs(self, body: Body) -> None:
+        """Targets that the price meets behind the final one."""
+        try:
+            alert = parse(
+                body,
+                default_subaccount=self._default_subaccount,
+                exchanges=self._exchanges,
+                received_at=self._now,
+            )
+        except AlertInvalid:
+            return  # told already
+        price, stop, target = alert.price, alert.levels.stop, alert.levels.target
+        if alert.kind is not AlertKind.ENTRY or price is None or stop is None or target is None:
+            return
+        for rung in alert.rungs:
+            if abs(price - stop) * rung.multiple > abs(target - price):
+                reason = f"it lies beyond the final target {plain(target)}: its part is still open there"
+                most = abs(target - price) * 100 // abs(price - stop) / 100
+                mend = f"write {plain(most)} or less, or move the target"
+                self._at(f"tp{rung.number} Mult", reason, mend, None)
 
     def _advise_template(self, body: Body, at: dict[str, Placeholder]) -> None:
         action, message, time = at.get("action"), at.get("message"), at.get("time")
@@ -284,6 +314,14 @@ class _Linter:
 
     def _id_parts(self) -> set[str]:
         return {each.name for each in self._template.placeholders if each.key == "id"}
+
+
+def _rung(key: str, body: Body) -> str:
+    """The key of a target that a misspelt one may mean: of its number, else the first that is not there."""
+    number = _DIGITS.search(key)
+    if number:
+        return f"tp{int(number[0])} Mult"
+    return next(f"tp{n} Mult" for n in range(1, len(body.fields) + 2) if f"tp{n} Mult" not in body.fields)
 
 
 def _whole(reason: str, mend: str, code: int) -> Finding:

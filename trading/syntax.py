@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +27,8 @@ TOKEN = re.compile(
 )
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _KEY_BEFORE = re.compile(r'"([^"]{1,40})"\s*:\s*\Z')
-_QUOTES = "'`‘’‚‛“”„‟«»"
+_BARE_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_ ]{0,39}?)\s*:")
+_QUOTES = "'`‘’‚‛“”„‟«»＂＇"  # the last two are wide ones, of another keyboard
 _STRAIGHT = dict.fromkeys(map(ord, _QUOTES), '"')
 
 
@@ -127,6 +129,8 @@ def _message_fault(text: str) -> Fault | None:
         return None
     key, token = bare
     line, known = line_of(text, token.start()), canonical(key)
+    if _is_unseen(token[0][0]):
+        return _unseen_fault(text, token[0][0], line)
     if token[0][0] in _QUOTES:
         return _quotes_fault(text, line)
     mended = f'{text[: token.start()]}"{token[0]}"{text[token.end() :]}'
@@ -158,6 +162,19 @@ def _quotes_fault(text: str, line: int) -> Fault:
     return Fault(reason, 'write " everywhere', line, text.translate(_STRAIGHT))
 
 
+def _is_unseen(char: str) -> bool:
+    """Whether it looks like a space, or like nothing, and is no space of JSON's."""
+    return not char.isascii() and unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf")
+
+
+def _unseen_fault(text: str, char: str, line: int) -> Fault:
+    code = f"U+{ord(char):04X}"
+    reason = f"the body is not JSON: it holds a space that is none, {code}, line {line}"
+    return Fault(
+        reason, "write plain spaces: such ones come along from web pages", line, text.replace(char, " ")
+    )
+
+
 def _syntax_fault(text: str, error: json.JSONDecodeError) -> Fault:
     """The fault in our own words: the parser's differ from one Python to the next."""
     before, rest = text[: error.pos].rstrip(_SPACE), text[error.pos :].lstrip(_SPACE)
@@ -166,13 +183,18 @@ def _syntax_fault(text: str, error: json.JSONDecodeError) -> Fault:
     if rest[:1] == "," and after[:1] in ("}", "]"):  # Python 3.13 stops at the comma, 3.11 behind it
         before, rest, end = text[: start + 1], after, start + 1
     what, mend, at, mended = "a value or a quote is missing", "compare with alertmodel.txt", start, None
-    if before.endswith(",") and rest[:1] in ("}", "]"):
+    if text.lstrip(_SPACE)[0] not in "{[":
+        what, mend = "it does not begin with {", "paste one of alertmodel.txt's templates, whole"
+        at = len(text) - len(text.lstrip(_SPACE))
+    elif before.endswith(",") and rest[:1] in ("}", "]"):
         what, mend, at = "a comma too many, before the closing brace", "take it out", end - 1
         mended = before[:-1] + text[end:]
     elif not rest:
         what, mend, at = "it ends before it is whole", "close the quote or the brace that is open", end - 1
     elif error.msg.startswith("Unterminated string"):
         what, mend = "a quote is not closed", "close it at the end of the value"
+    elif _is_unseen(rest[0]):
+        return _unseen_fault(text, rest[0], line_of(text, at))
     elif rest[0] in _QUOTES:
         return _quotes_fault(text, line_of(text, at))
     elif error.msg.startswith("Extra data"):
@@ -180,11 +202,27 @@ def _syntax_fault(text: str, error: json.JSONDecodeError) -> Fault:
     elif error.msg.startswith("Expecting ',' delimiter") and rest[0] == '"':
         what, mend = "a comma is missing in front of a key", "put it in"
         mended = f"{before},{text[end:]}"
-    elif error.msg.startswith("Expecting ':' delimiter"):
-        what, mend = "a colon is missing behind a key", 'write "key": "value"'
-    elif rest[0] in "/#":
-        what, mend = "it holds a comment", "take it out: JSON knows none"
-    elif error.msg.startswith("Invalid"):
-        what, mend = "a backslash that escapes nothing", "take it out, or write it twice"
+    elif (slip := _slip(error, before, rest)) is not None:
+        what, mend, mended = slip
     line = line_of(text, max(at, 0))
     return Fault(f"the body is not JSON: {what}, line {line}", mend, line, mended)
+
+
+def _slip(error: json.JSONDecodeError, before: str, rest: str) -> tuple[str, str, str | None] | None:
+    """What other languages allow and JSON does not: the fault, the mend, the text without it."""
+    space = error.doc[len(before) : len(error.doc) - len(rest)]
+    if error.msg.startswith("Expecting ':' delimiter"):
+        return "a colon is missing behind a key", 'write "key": "value"', None
+    if rest[0] in "/#":
+        return "it holds a comment", "take it out: JSON knows none", None
+    if error.msg.startswith("Invalid"):
+        return "a backslash that escapes nothing", "take it out, or write it twice", None
+    if rest[0] == ";":
+        return "a semicolon where a comma belongs", "write a comma", f"{before},{rest[1:]}"
+    key = _BARE_KEY.match(rest)
+    if key and error.msg.startswith("Expecting property name"):
+        mended = f'{before}{space}"{key[1]}"{rest[key.end(1) :]}'
+        return f"the key {shown(key[1])} has no quotes", f'write "{key[1]}"', mended
+    if error.msg.startswith("Expecting ',' delimiter") and rest[0].isalnum():
+        return "text behind a value that has ended", 'write \\" for a quote within a text', None
+    return None

@@ -55,13 +55,24 @@ _WORDS = {
     "strategy.prev_market_position": "flat",
     "strategy.prev_market_position_size": "0",
 }
-_PRICES = frozenset(("open", "high", "low", "close", "strategy.order.price"))
+_PRICES = dict.fromkeys(("open", "close", "strategy.order.price"), "42000") | {
+    "high": "42100",
+    "low": "41900",
+}
 
 _CODE = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|//[^\n]*')
 _PLOT = re.compile(r"(?<![\w.])plot(?:shape|char|arrow|bar|candle)?\s*\(")
 _TITLE = re.compile(r"\s*(?:title\s*=\s*)?(\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')\s*\Z")
 _KIND = re.compile(r"^\s*(strategy|indicator|study|library)\s*\(", re.MULTILINE)
 _CONDITION = re.compile(r"(?<![\w.])alertcondition\s*\(")
+_PIECE = re.compile(
+    r"(?:\s*\+\s*|\A)(?:(?P<literal>\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*')|(?P<name>[A-Za-z_]\w*))"
+)
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED = {"n": "\r", "t": "\t"}
+#: The rest of a line, and those that follow one that ends in +.
+_LINES = r"((?:[^\n]*\+[ \t]*\n)*[^\n]*)"
+_MOST_NESTED = 3
 _MESSAGE_MARK = re.compile(r"^//@strategy_alert_message[ \t]+(.+)$", re.MULTILINE)
 
 
@@ -92,6 +103,10 @@ class Placeholder:
         """Whether TradingView has it, as far as that can be told without the script."""
         numbered = self.number is not None and self.number < MOST_PLOTS
         return numbered or self.title is not None or self.name in PLACEHOLDERS
+
+    @property
+    def is_padded(self) -> bool:
+        return self.text != f"{{{{{self.name}}}}}"
 
     @property
     def of_strategy(self) -> bool:
@@ -176,10 +191,33 @@ def messages_of(text: str) -> Iterator[tuple[int, str]]:
     for match in _CONDITION.finditer(_blank_strings(code)):
         arguments = list(_arguments(code, match.end()))
         named = [a.partition("=")[2] for a in arguments if re.match(r"\s*message\s*=", a)]
-        for message in (named or arguments[2:3])[:1]:
-            literal = message.strip()
-            if literal[:1] in "\"'" and "{" in literal:
-                yield line_of(text, match.start()), re.sub(r"\\(.)", r"\1", literal[1:-1])
+        for argument in (named or arguments[2:3])[:1]:
+            message = _constant(code, argument)
+            if message is not None and "{" in message:
+                yield line_of(text, match.start()), message
+
+
+def _constant(code: str, expression: str, nested: int = 0) -> str | None:
+    """The text that literals and named constants joined by + come to; None where it is anything else."""
+    parts: list[str] = []
+    expression = expression.strip()
+    end = 0
+    for piece in _PIECE.finditer(expression):
+        if piece.start() != end:
+            return None
+        end = piece.end()
+        if piece["literal"]:
+            # \n as a space of JSON that does not count as a line: the message stands on those of the script.
+            parts.append(_ESCAPE.sub(lambda found: _ESCAPED.get(found[1], found[1]), piece["literal"][1:-1]))
+            continue
+        given = re.search(
+            rf"^[ \t]*(?:(?:const|var|string)[ \t]+)*{piece['name']}[ \t]*=(?!=){_LINES}", code, re.MULTILINE
+        )
+        value = _constant(code, given[1], nested + 1) if given and nested < _MOST_NESTED else None
+        if value is None:
+            return None
+        parts.append(value)
+    return "".join(parts) if parts and end == len(expression) else None
 
 
 def _quote(marked: str) -> tuple[str, dict[int, tuple[str, bool]]]:
@@ -209,13 +247,15 @@ def _sample(placeholder: Placeholder, *, side: str, exchange: str, now: str, in_
     if name in ("time", "timenow"):
         return now
     if name in _PRICES:
-        return "42000"
+        return _PRICES[name]
     if name == "strategy.order.action":
         return side
     if name == "strategy.market_position":
         return "long" if side == "buy" else "short"
     if name in _WORDS:
         return _WORDS[name]
+    if name == "strategy.position_size":
+        return "0.5" if side == "buy" else "-0.5"
     if name in PLACEHOLDERS:
         return "0.5"
     if key.endswith(" Mult"):

@@ -617,4 +617,138 @@ BROKEN: dict[str, Broken] = {
         edited(ALERT, '"MAIN"', '"MAIN", "chart_url": "https://a.example/' + "x" * 16400 + '"'),
         [(1, None, 413, "over 16 KiB", "take out what alertmodel.txt does not name")],
     ),
+    "plain text": Broken(
+        "buy BTCUSDT now",
+        [
+            (
+                1,
+                None,
+                400,
+                "the body is not JSON: it does not begin with {, line 1",
+                "paste one of alertmodel.txt's templates, whole",
+            )
+        ],
+    ),
+    "spaces of a web page": Broken(
+        edited(ALERT, '    "price": ', '\u00a0\u00a0\u00a0 "price":\u00a0'),
+        [
+            (
+                6,
+                None,
+                400,
+                "the body is not JSON: it holds a space that is none, U+00A0, line 6",
+                "write plain spaces: such ones come along from web pages",
+            )
+        ],
+    ),
+    "nothing to be seen": Broken(
+        edited(ALERT, '"price"', '\u200b"price"'),
+        [
+            (
+                6,
+                None,
+                400,
+                "the body is not JSON: it holds a space that is none, U+200B, line 6",
+                "write plain spaces: such ones come along from web pages",
+            )
+        ],
+    ),
+    "wide quotes": Broken(
+        edited(ALERT, '"price"', "＂price＂"),
+        [
+            (
+                6,
+                None,
+                400,
+                "the body is not JSON: its quotes are not straight double ones, line 6",
+                'write " everywhere',
+            )
+        ],
+    ),
+    "keys without quotes": Broken(
+        edited(ALERT, '"price":', "price:", '"long SL"', "long SL"),
+        [
+            (6, None, 400, "the body is not JSON: the key 'price' has no quotes, line 6", 'write "price"'),
+            (
+                11,
+                None,
+                400,
+                "the body is not JSON: the key 'long SL' has no quotes, line 11",
+                'write "long SL"',
+            ),
+        ],
+    ),
+    "semicolon": Broken(
+        edited(ALERT, '"entry",', '"entry";'),
+        [(7, None, 400, "the body is not JSON: a semicolon where a comma belongs, line 7", "write a comma")],
+    ),
+    "a quote in a text": Broken(
+        edited(ALERT, '"MAIN"', '"my "best" one"'),
+        [
+            (
+                9,
+                None,
+                400,
+                "the body is not JSON: text behind a value that has ended, line 9",
+                'write \\" for a quote within a text',
+            )
+        ],
+    ),
+    "a signed size": Broken(
+        edited(TEMPLATE, '"market",', '"market",\n    "size": "{{strategy.position_size}}",'),
+        [
+            (
+                10,
+                "size",
+                422,
+                "{{strategy.position_size}} is negative for a short, and such an entry is refused",
+                'write "size": "{{strategy.order.contracts}}"',
+            )
+        ],
+    ),
+    "spaces in the braces": Broken(
+        edited(TEMPLATE, '"{{exchange}}"', '"{{ exchange }}"'),
+        [
+            (
+                4,
+                "exchange",
+                None,
+                "{{ exchange }} has spaces within its braces, and TradingView shows none",
+                "write {{exchange}}",
+            )
+        ],
+    ),
+    "target beyond the last": Broken(
+        edited(ALERT, '"tp2 Mult": "2"', '"tp2 Mult": "3.5"'),
+        [
+            (
+                15,
+                "tp2 Mult",
+                None,
+                "it lies beyond the final target 53000: its part is still open there",
+                "write 3 or less, or move the target",
+            )
+        ],
+    ),
+    "a target without its number": Broken(
+        edited(
+            ALERT, '"tp2 Mult"', '"tp Mult"', '"tp1 Mult": "1",\n', '"tp1 Mult": "1",\n    "tp7 Mlt": "1",\n'
+        ),
+        [
+            (
+                15,
+                "tp7 Mlt",
+                None,
+                "'tp7 Mlt' is no key of an alert: it is ignored",
+                'did you mean "tp7 Mult"?',
+            ),
+            (
+                16,
+                "tp Mult",
+                None,
+                "'tp Mult' is no key of an alert: it is ignored",
+                'did you mean "tp2 Mult"?',
+            ),
+        ],
+    ),
 }

@@ -80,6 +80,14 @@ def test_the_good_ones_of_the_table_get_none() -> None:
     assert found(broken.TEMPLATE, broken.SCRIPT) == []
 
 
+def test_a_bars_low_or_high_is_a_good_stop() -> None:
+    text = broken.edited(
+        broken.TEMPLATE, '{{plot("Long SL")}}', "{{low}}", '{{plot("Short SL")}}', "{{high}}"
+    )
+    assert found(text) == []
+    assert [each.field for each in found(text.replace("{{low}}", "{{high}}"))] == ["long SL"]
+
+
 def test_a_message_that_the_script_builds_whole_is_the_scripts() -> None:
     assert found(" {{strategy.order.alert_message}}\n") == []
     assert found(" {{strategy.order.alert_message}} now") != []
@@ -142,6 +150,22 @@ def test_the_messages_that_a_script_carries() -> None:
         'alertcondition(close > open, title = "Words", message = "only words")\n'
     )
     assert list(messages_of(text)) == [(2, '{"ticker": "{{ticker}}"}'), (4, '{"a": "it\'s"}')]
+
+
+def test_a_message_may_be_put_together() -> None:
+    """Of literals and constants, over several lines; what is computed is not judged."""
+    text = r"""indicator("x")
+const string TAIL = '"ticker": ' +
+  '"{{ticker}}"}'
+string HEAD = "{\n"
+alertcondition(close > open, "A", HEAD + '"a": "b",' +
+  TAIL)
+alertcondition(close > open, "B", '{' + str.tostring(close) + '}')
+alertcondition(close > open, "C", '{' + UNKNOWN)
+loop = loop + '{'
+alertcondition(close > open, "D", loop)
+"""
+    assert list(messages_of(text)) == [(5, '{\r"a": "b","ticker": "{{ticker}}"}')]
 
 
 @pytest.mark.parametrize("name", sorted(PLACEHOLDERS))
@@ -220,6 +244,28 @@ def test_the_command_reads_the_blocks_of_a_text(
     assert run(path, no_settings) == 1
     line = 3 + broken.ALERT.count("\n") + 3 + 12
     assert f"{path}:{line}: long TP: 'NaN' is no number" in capsys.readouterr().out
+
+
+def test_the_command_knows_a_block_from_another(
+    no_settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "notes.md"
+    path.write_text(f"```pine\nplot(close)\n```\n\n```\n{broken.ALERT}```\n")
+    assert run(path, no_settings) == 0, capsys.readouterr().out
+
+
+def test_the_command_reads_what_windows_writes(
+    no_settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "alert.json").write_text(broken.ALERT, encoding="utf-16")
+    assert run(tmp_path / "alert.json", no_settings) == 0, capsys.readouterr().out
+    script = broken.SCRIPT.replace("\n", '\n//@strategy_alert_message {"ticker": "{{tikker}}"}\n', 1)
+    (tmp_path / "own.pine").write_text(script, encoding="utf-16")
+    assert run(tmp_path / "own.pine", no_settings) == 1
+    assert "{{tikker}}" in capsys.readouterr().out
+    (tmp_path / "own.pine").write_text("// Rück", encoding="latin-1")
+    assert run(tmp_path / "own.pine", no_settings) == 2
+    assert "own.pine is not UTF-8 text: save it as UTF-8" in capsys.readouterr().err
 
 
 def test_the_command_takes_the_servers_default_account(no_settings: Path, tmp_path: Path) -> None:
