@@ -36,8 +36,9 @@ from trading.model import Lane
 
 log = logging.getLogger(__name__)
 
-LEASE = timedelta(seconds=10)
-RENEW_EVERY = 2.0
+#: Below NAKED_LIMIT: what a runner held that died on another host is free while its stop may still wait.
+LEASE = timedelta(seconds=4)
+RENEW_EVERY = 1.0
 TICK = 0.25
 BEAT_EVERY = 5.0
 SWEEP_EVERY = 30.0

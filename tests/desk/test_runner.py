@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from desk.runner import LEASE, Runner
+from desk.runner import LEASE, RENEW_EVERY, TICK, Runner
 from desk.service import Service
+from desk.view import NAKED_LIMIT
 from exchanges.paper import PaperExchange
 from store import journal
 from trading.errors import LostClaim
@@ -34,6 +35,12 @@ def test_one_claim_at_a_time_until_its_lease_ends(rig: Any) -> None:
     second = claim(rig, "b")
     assert second is not None
     assert second.token > first.token
+
+
+def test_a_dead_runners_lane_is_free_before_its_position_may_lie_bare() -> None:
+    """Where nobody can see that it has died: `python -m tests.matrix --runners hosts` kills it."""
+    assert LEASE + timedelta(seconds=TICK) < NAKED_LIMIT
+    assert timedelta(seconds=3 * RENEW_EVERY) < LEASE, "two renewals may fail"
 
 
 def test_a_renewed_lease_holds(rig: Any) -> None:
