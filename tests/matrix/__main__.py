@@ -53,7 +53,7 @@ class Tally:
 
     def add(self, outcome: Outcome) -> None:
         """Counts one case."""
-        if outcome.case.point is None and outcome.case.late is None:
+        if not outcome.case.is_disturbed:
             self.points += len(outcome.points)
         elif outcome.struck:
             self.struck += 1
@@ -90,21 +90,36 @@ class Matrix:
         self._rows: defaultdict[tuple[str, ...], Tally] = defaultdict(Tally)
         self._began = time.monotonic()
         self._done = 0
+        self._known: dict[Case, Outcome] = {}
         self._record: TextIO | None = None
         if asked.record:
+            self._known = _read(Path(asked.record))
             self._record = Path(asked.record).open("a", encoding="utf-8")  # noqa: SIM115  # open for the whole run
 
     def run(self, pool: ProcessPoolExecutor) -> int:
         """All of them; how many did not hold."""
-        waiting: set[Future[Outcome]] = {pool.submit(run, case) for case in self._undisturbed()}
+        waiting: set[Future[Outcome]] = set()
+
+        def hand_out(cases: Iterator[Case]) -> None:
+            for case in cases:
+                known = self._known.get(case)
+                if known is None:
+                    waiting.add(pool.submit(run, case))
+                else:
+                    self._count(known)
+                    if not case.is_disturbed:
+                        hand_out(self._disturbed(known))
+
         try:
+            hand_out(self._undisturbed())
             while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                waiting -= done
                 for future in done:
                     outcome = future.result()
                     self._note(outcome)
-                    if outcome.case.point is None and outcome.case.late is None and not outcome.wrong:
-                        waiting |= {pool.submit(run, case) for case in self._disturbed(outcome)}
+                    if not outcome.case.is_disturbed and not outcome.wrong:
+                        hand_out(self._disturbed(outcome))
         except KeyboardInterrupt:
             print(f"# ended early, with {len(waiting)} runs to go")
             pool.shutdown(cancel_futures=True)
@@ -148,7 +163,7 @@ class Matrix:
 
     def _note(self, outcome: Outcome) -> None:
         case = outcome.case
-        self._rows[case.venue, case.action, case.database, case.layout].add(outcome)
+        self._count(outcome)
         self._done += 1
         if outcome.wrong:
             print(f"NOT HELD, {outcome.wrong}: {case}\n{outcome.told[:_LONGEST_TOLD]}\n", flush=True)
@@ -158,6 +173,10 @@ class Matrix:
         if self._record is not None:
             self._record.write(json.dumps(asdict(outcome)) + "\n")
             self._record.flush()
+
+    def _count(self, outcome: Outcome) -> None:
+        case = outcome.case
+        self._rows[case.venue, case.action, case.database, case.layout].add(outcome)
 
     def _total(self) -> Tally:
         return sum(self._rows.values(), Tally())
@@ -203,13 +222,32 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
     some("venues", (*VENUES, *SPOTS), "where it trades")
     some("actions", ACTIONS, "what is sent")
     some("databases", DATABASES, "on which it is written down")
-    some("runners", tuple(LAYOUTS), "in the web process, in one of its own, in two")
+    some("runners", tuple(LAYOUTS), "in the web process, in one of its own, in two, on two hosts")
     some("how", HOWS, "kill; kill with a request on its way; the database ends all connections")
     parser.add_argument("--sample", type=int, default=0, help="so many points of each combination; 0: all")
     parser.add_argument("--match", default="", help="only cases that are told with this text in them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="so many at a time")
-    parser.add_argument("--record", default="", help="a file that takes each outcome, as a line of JSON")
+    parser.add_argument(
+        "--record",
+        default="",
+        help="a file that takes each outcome, as a line of JSON; what held there is not run again",
+    )
     return parser.parse_args(arguments)
+
+
+def _read(path: Path) -> dict[Case, Outcome]:
+    """The outcomes that a file holds, but for what was not as it should be."""
+    known: dict[Case, Outcome] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        told = json.loads(line)
+        case = told["case"]
+        for name in ("point", "late"):
+            case[name] = tuple(case[name]) if case[name] else None
+        for name in ("points", "requests"):
+            told[name] = [tuple(each) for each in told[name]]
+        if not told["wrong"]:
+            known[Case(**case)] = Outcome(**{**told, "case": Case(**case)})
+    return known
 
 
 def _chosen(text: str, choices: Sequence[str]) -> list[str]:

@@ -70,6 +70,10 @@ class Case:
     point: Point | None = None
     late: tuple[str, int] | None = None
 
+    @property
+    def is_disturbed(self) -> bool:
+        return self.point is not None or self.late is not None
+
     def __str__(self) -> str:
         where = self.point or self.late or "undisturbed"
         return f"{self.venue} {self.action} on {self.database}, {self.layout}: {self.how} at {where}"
@@ -200,7 +204,7 @@ def run(case: Case) -> Outcome:
     """One case, on the bench of this process."""
     assert _bench is not None
     outcome = _bench.run(case)
-    if not outcome.struck and (case.point or case.late) and not outcome.wrong:
+    if case.is_disturbed and not outcome.struck and not outcome.wrong:
         # Threads take turns: the point may have had another neighbour.
         outcome = _bench.run(case)
     return outcome

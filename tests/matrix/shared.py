@@ -74,6 +74,11 @@ class Shared:
         self._words[seen] = now
         return now / _SECOND
 
+    def rounds(self, slot: int) -> tuple[int, int]:
+        """What a runner has said last."""
+        seen = _FIRST + 2 * slot
+        return self._words[seen], self._words[seen + 1]
+
     def is_up_to_date(self, slot: int) -> bool:
         """Whether a runner has begun, and ended, a round at this time."""
         seen, rounds = _FIRST + 2 * slot, _FIRST + 2 * slot + 1

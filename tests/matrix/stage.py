@@ -35,21 +35,26 @@ from tests.matrix.zygote import Zygote
 from tests.processes import PASSPHRASE, PASSWORD, bare_environ
 
 #: Seconds of this machine's clock that a play may take, and that a turn of it may.
-PATIENCE, PAUSE = 120.0, 0.01
+PATIENCE, PAUSE = 180.0, 0.02
 #: The longest turn of the clock, and that while a dead process still holds a lane.
 _FAR, _NEAR = 2.0, 0.25
 #: A runner that waits for the clock while it works, as a limiter does, gets it after this long.
-_STUCK = 1.5
+_STUCK = 3.0
+#: A lane that is due or in hand is looked at again after this long, if nobody says anything before.
+_LOOK_EVERY = 0.3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LANES = "SELECT owner, due_at FROM positions"
 _INTENTS = "SELECT id, status FROM intents ORDER BY seq"
 _UNDONE = ("RECEIVED", "APPROVED", "EXECUTING")
 
-#: Which processes there are: role, module, and whether the web process has the runner in it.
+_TWO = [("web", "web"), ("runner", "runner"), ("runner", "runner")]
+#: Which processes there are, by role and module: one with the runner in it; or a runner apart; or two, on
+#: one host or each on its own, where nobody can see that the other has died.
 LAYOUTS: dict[str, list[tuple[str, str]]] = {
     "one": [("server", "web")],
-    "apart": [("web", "web"), ("runner", "runner")],
-    "two": [("web", "web"), ("runner", "runner"), ("runner", "runner")],
+    "apart": _TWO[:2],
+    "two": _TWO,
+    "hosts": _TWO,
 }
 
 
@@ -61,6 +66,7 @@ class Life:
     slot: int
     role: str
     module: str
+    bell: int
 
 
 @dataclass(frozen=True)
@@ -133,6 +139,8 @@ class Stage(Books):
         self._slots = 0
         self._count = 0
         self._deliver = False
+        self._busy_at: list[tuple[int, int]] | None = None
+        self._looked = 0.0
         self._votes: set[str] = set()
         self._store: Store | None = None
         self.kills = 0
@@ -276,6 +284,8 @@ class Stage(Books):
     def _start(self, role: str, module: str) -> None:
         slot, self._slots = self._slots, self._slots + 1
         point = None if self._shared.obeyed else self._point
+        bell = self._folder / f"{slot}.bell"
+        os.mkfifo(bell)
         pid = self._zygote.start(
             module=module,
             role=role,
@@ -285,8 +295,11 @@ class Stage(Books):
             log=str(self._folder / f"{slot}-{role}.log"),
             point=point,
             cut=self._cut,
+            alone=self._layout == "hosts",
+            bell=str(bell),
         )
-        self._lives.append(Life(pid, slot, role, module))
+        # For reading too, so that nobody has to have come to listen yet.
+        self._lives.append(Life(pid, slot, role, module, os.open(bell, os.O_RDWR | os.O_NONBLOCK)))
 
     def _tend(self) -> None:
         """Kills who sent what is held up; starts what has died again."""
@@ -308,11 +321,12 @@ class Stage(Books):
 
     def _bury(self, life: Life) -> None:
         """Waits until nothing of its group is left, so that its port is free."""
+        os.close(life.bell)
         deadline = time.monotonic() + PATIENCE
         with contextlib.suppress(ProcessLookupError):
             while time.monotonic() < deadline:
                 os.killpg(life.pid, 0)
-                time.sleep(PAUSE)
+                time.sleep(PAUSE / 4)
 
     def _drive(self, done: Callable[[Rest], bool]) -> None:
         """Turns the clock until `done` says that the database at rest is as it should be."""
@@ -352,8 +366,17 @@ class Stage(Books):
     def _rest(self) -> Rest | None:
         """The database, if nobody has anything to do at this moment."""
         runners = [life for life in self._lives if life.role != "web"]
-        if self.server.requests_in_flight or not all(self._shared.is_up_to_date(r.slot) for r in runners):
+        late = [life for life in runners if not self._shared.is_up_to_date(life.slot)]
+        for life in late:
+            with contextlib.suppress(BlockingIOError):
+                os.write(life.bell, b"!")
+        if late or self.server.requests_in_flight:
             return None
+        # Whoever ends its work begins a round.
+        rounds = [self._shared.rounds(life.slot) for life in runners]
+        if rounds == self._busy_at and time.monotonic() - self._looked < _LOOK_EVERY:
+            return None
+        self._looked = time.monotonic()
         lanes, intents = self._rows(_LANES), self._rows(_INTENTS)
         now = (self._shared() - _EPOCH) // timedelta(microseconds=1)
         for owner, due_at in lanes:

@@ -18,8 +18,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import traceback
-from functools import partial
+from collections.abc import Callable
+from functools import partial, partialmethod
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,8 +44,8 @@ _LOADED = (
     "web.worker",
 )
 _SUBREAPER = 36
-#: Seconds of this machine's clock between two looks for work.
-_TICK = 0.02
+#: Seconds of this machine's clock between two looks for work, where nobody rings.
+_TICK = 1.0
 
 
 class Zygote:
@@ -100,7 +102,10 @@ class Zygote:
 
 
 def _live(shared: Shared, life: dict[str, Any]) -> int:
-    """One life: `module` (web or runner) with `environ` and a `log`; the rest as in Mortal."""
+    """One life: `module` (web or runner) with `environ` and a `log`; the rest as in Mortal.
+
+    `alone`: on a host of its own, where process ids of others say nothing.
+    """
     log = os.open(life["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(log, 1)
@@ -111,6 +116,9 @@ def _live(shared: Shared, life: dict[str, Any]) -> int:
     # What is done now and then is done by the clock that all share.
     runner.time = SimpleNamespace(monotonic=partial(shared.round, life["slot"]), sleep=runner.time.sleep)
     runner.TICK = _TICK
+    runner.Runner.run = partialmethod(_run_with_bell, runner.Runner.run, life["bell"])
+    if life["alone"]:
+        runner._is_dead = lambda owner: False
     point = tuple(life["point"]) if life["point"] else None
     mortal: Any = Mortal
     mortal(shared, Path(life["trace"]), life["role"], point, cut=life["cut"]).install()
@@ -121,6 +129,21 @@ def _live(shared: Shared, life: dict[str, Any]) -> int:
     sys.argv = ["gunicorn", "app:app"]
     importlib.import_module("gunicorn.app.wsgiapp").run()
     return 0
+
+
+def _run_with_bell(
+    runner: Any, run: Callable[..., None], bell: str, stop: threading.Event, wake: threading.Event
+) -> None:
+    """Runs a runner that looks for work when the harness rings, as when the clock was turned: a process that
+    polls would cost more than what it does."""
+
+    def listen() -> None:
+        with open(bell, "rb", buffering=0) as rings:
+            while rings.read(1):
+                wake.set()
+
+    threading.Thread(target=listen, name="bell", daemon=True).start()
+    run(runner, stop, wake)
 
 
 def _fork(shared: Shared, life: dict[str, Any]) -> int:
