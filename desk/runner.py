@@ -28,7 +28,7 @@ from desk.stages import mark
 from desk.teller import Teller
 from desk.venues import Venues
 from desk.work import Stopping, Work
-from store import Store, journal, open_store, switches
+from store import Store, chain, journal, open_store, switches
 from store.journal import Claim
 from trading.errors import Denied, LostClaim, StoreUnavailable, VenueError
 from trading.lifecycle import IntentEvent
@@ -44,6 +44,7 @@ BEAT_EVERY = 5.0
 SWEEP_EVERY = 30.0
 DRAW_EVERY = 1.0
 GUARD_EVERY = 2.5
+ANCHOR_EVERY = 300.0
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
@@ -143,6 +144,16 @@ class Runner:
     def look_after(self) -> None:
         """Looks after whole accounts, in a thread of its own."""
         self._sentry.look()
+
+    def anchor(self) -> None:
+        """Ties the chains of the journal together; the log keeps a copy of the knot outside the database."""
+        with self._store.read() as tx:
+            if not chain.has_grown(tx):
+                return
+        with self._store.write() as tx:
+            made = chain.anchor(tx)
+        if made is not None:
+            log.info("journal: anchor %d %s", *made)
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
         if not room.acquire(timeout=TICK):
@@ -266,6 +277,7 @@ class _Chores:
             (SWEEP_EVERY, runner.sweep),
             (DRAW_EVERY, runner.draw),
             (GUARD_EVERY, runner.look_after),
+            (ANCHOR_EVERY, runner.anchor),
         )
         self._next = [0.0] * len(self._every)
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from store import _engine
+from store import _engine, chain
 from trading.errors import StoreUnavailable
 
 #: What `Store.write()` and `Store.read()` give: the first argument of every function of this package.
@@ -103,7 +103,9 @@ class Store:
             self._engine.connect() as connection,
             connection.execution_options(**{_engine.WRITES: wait}).begin(),
         ):
+            chain.begin(connection)
             yield connection
+            chain.close(connection)
             _check_alive(connection)
 
     @contextmanager

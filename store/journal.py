@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
-from store import _engine, outbox
+from store import _engine, chain, outbox
 from store._lanes import at, here, place_of
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
@@ -49,6 +49,7 @@ _WHOLE = select(
 # What every look asks, built once: building costs as much as asking.
 _TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
 _HELD = select(positions).where(here(positions)).with_for_update()
+_TOLD = insert(events).returning(*events.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
 
 
@@ -117,7 +118,8 @@ def record(
         known = tx.execute(select(intents.c.status).where(intents.c.id == first.alert_id)).scalar_one()
         outcome = "duplicate" if first.fingerprint == alert.fingerprint else "conflict"
         return Recorded(outcome=outcome, alert_id=first.alert_id, status=IntentStatus(known))
-    seq = tx.execute(
+    lane = Lane(venue, alert.account, alert.symbol)
+    stored = tx.execute(
         insert(alerts)
         .values(
             id=alert_id,
@@ -136,15 +138,16 @@ def record(
             price=alert.price,
             body=body,
         )
-        .returning(alerts.c.seq)
-    ).scalar_one()
-    lane = Lane(venue, alert.account, alert.symbol)
+        .returning(*alerts.c)
+    ).one()
+    chain.keep(tx, alerts, stored, alert_id=alert_id, lane=lane)
     if not status.is_final:
         _open_lane(tx, lane, received_at)
-    tx.execute(
-        insert(intents).values(
+    meant = tx.execute(
+        insert(intents)
+        .values(
             id=alert_id,
-            seq=seq,
+            seq=stored.seq,
             venue=venue,
             account=alert.account,
             symbol=alert.symbol,
@@ -155,10 +158,12 @@ def record(
             attempts=0,
             updated_at=received_at,
         )
-    )
-    tell(tx, alert_id, "received", f"{alert.message} {alert.ticker} by {source}", received_at)
+        .returning(*intents.c)
+    ).one()
+    chain.keep(tx, intents, meant, alert_id=alert_id, lane=lane)
+    tell(tx, alert_id, "received", f"{alert.message} {alert.ticker} by {source}", received_at, lane=lane)
     if status.is_final:
-        tell(tx, alert_id, status.lower(), reason, received_at)
+        tell(tx, alert_id, status.lower(), reason, received_at, lane=lane)
         outbox.notify(
             tx, kind=status.lower(), text=_headline(alert, reason), alert_id=alert_id, now=received_at
         )
@@ -177,9 +182,13 @@ def refuse(
     tx.execute(delete(refusals).where(refusals.c.seq <= seq - REFUSALS_KEPT))
 
 
-def tell(tx: Connection, alert_id: str, event: str, detail: str, now: datetime) -> None:
-    """Adds one line to the story of an alert."""
-    tx.execute(insert(events), {"alert_id": alert_id, "at": now, "event": event, "detail": detail})
+def tell(
+    tx: Connection, alert_id: str, event: str, detail: str, now: datetime, *, lane: Lane | None = None
+) -> None:
+    """Adds one line to the story of an alert; `lane`, where it is at hand, saves asking for it."""
+    line = {"alert_id": alert_id, "at": now, "event": event, "detail": detail}
+    told = tx.execute(_TOLD, line).one()
+    chain.keep(tx, events, told, alert_id=alert_id, lane=lane)
 
 
 def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
@@ -327,11 +336,13 @@ def advance(
             expires_at=expires_at,
             updated_at=now,
         )
-    ).rowcount
-    if changed != 1:
+        .returning(*intents.c)
+    ).one_or_none()
+    if changed is None:
         raise LostClaim(f"intent {intent.id} is not {intent.status} any more")
+    chain.keep(tx, intents, changed, alert_id=intent.id, lane=held.lane)
     if status is not intent.status:
-        tell(tx, intent.id, status.lower(), reason, now)
+        tell(tx, intent.id, status.lower(), reason, now, lane=held.lane)
         text = _headline(intent.alert, reason)
         outbox.notify(tx, kind=status.lower(), text=text, alert_id=intent.id, now=now, data=data)
     return status

@@ -13,8 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import bindparam, exists, func, insert, select, update
-from sqlalchemy.engine import Connection, Row
+from sqlalchemy.engine import Connection, Result, Row
 
+from store import chain
 from store._lanes import at, here, place_of
 from store.journal import Claim, Intent, alert_of, hold, tell
 from store.tables import fills, intents, orders, positions
@@ -44,6 +45,8 @@ _OF_INTENT = select(orders).where(orders.c.intent_id == bindparam("intent")).ord
 _ORDER = select(orders).where(orders.c.client_order_id == bindparam("client_order_id"))
 _POSITION = select(positions).where(here(positions))
 _UNSETTLED_AT = select(orders).where(here(orders), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
+_MADE = insert(orders).returning(*orders.c)
+_FILLED = insert(fills).returning(*fills.c)
 _LAST_FILL = select(func.max(fills.c.at)).where(here(fills))
 _BEGUN = select(orders.c.seq).where(orders.c.client_order_id == bindparam("entry")).scalar_subquery()
 _MOVED = (
@@ -98,7 +101,7 @@ def follow(
 ) -> None:
     """Writes an entry's plan down and makes it the trade that its lane follows."""
     hold(tx, held)
-    tx.execute(
+    sized = tx.execute(
         update(intents)
         .where(intents.c.id == intent.id)
         .values(
@@ -109,7 +112,9 @@ def follow(
             notional=sizing.notional,
             updated_at=now,
         )
-    )
+        .returning(*intents.c)
+    ).one()
+    chain.keep(tx, intents, sized, alert_id=intent.id, lane=held.lane)
     add(tx, held, planned, now=now)
     tx.execute(
         update(positions)
@@ -129,15 +134,9 @@ def add(tx: Connection, held: Claim, planned: Iterable[Order], *, now: datetime)
     """Writes orders down that have not left yet."""
     hold(tx, held)
     for order in planned:
-        tx.execute(
-            insert(orders).values(
-                venue=held.lane.venue,
-                account=held.lane.account,
-                created_at=now,
-                updated_at=now,
-                **{name: getattr(order, name) for name in _FIELDS},
-            )
-        )
+        made = {name: getattr(order, name) for name in _FIELDS}
+        made |= {"venue": held.lane.venue, "account": held.lane.account, "created_at": now, "updated_at": now}
+        _keep_order(tx, held, tx.execute(_MADE, made))
 
 
 def submit(
@@ -156,37 +155,39 @@ def submit(
         update(orders)
         .where(orders.c.client_order_id == order.client_order_id, orders.c.status == order.status, same)
         .values(status=status, signed_at=signed_at, retry_at=retry_at, updated_at=now)
-    ).rowcount
-    if changed != 1:
+        .returning(*orders.c)
+    )
+    if not _keep_order(tx, held, changed):
         raise LostClaim(f"order {order.client_order_id} is not {order.status} any more")
-    tell(tx, order.intent_id, "resubmitted" if again else "submitted", describe(order), now)
+    word = "resubmitted" if again else "submitted"
+    tell(tx, order.intent_id, word, describe(order), now, lane=held.lane)
     return replace(order, status=status, signed_at=signed_at, retry_at=retry_at)
 
 
 def unsent(tx: Connection, held: Claim, order: Order, *, retry_at: datetime) -> None:
     """Brings the moment forward from which the absence of a submitted order proves something."""
     hold(tx, held)
-    tx.execute(
-        update(orders)
-        .where(orders.c.client_order_id == order.client_order_id, orders.c.status == OrderStatus.SUBMITTED)
-        .values(retry_at=retry_at)
+    nearer = update(orders).where(
+        orders.c.client_order_id == order.client_order_id, orders.c.status == OrderStatus.SUBMITTED
     )
+    _keep_order(tx, held, tx.execute(nearer.values(retry_at=retry_at).returning(*orders.c)))
 
 
 def resize(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
     """Changes the quantity of an order that has not left yet."""
     hold(tx, held)
-    tx.execute(
+    changed = (
         update(orders)
         .where(orders.c.client_order_id == order.client_order_id, orders.c.status == OrderStatus.INITIALIZED)
         .values(quantity=order.quantity, price=order.price, updated_at=now)
     )
+    _keep_order(tx, held, tx.execute(changed.returning(*orders.c)))
 
 
 def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
     """Writes down what became of an order; tells it when its status or its filled quantity changed."""
     before = hold_order(tx, held, order.client_order_id)
-    tx.execute(
+    settled = (
         update(orders)
         .where(orders.c.client_order_id == order.client_order_id)
         .values(
@@ -198,6 +199,7 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
             updated_at=now,
         )
     )
+    _keep_order(tx, held, tx.execute(settled.returning(*orders.c)))
     if (before.status, before.filled_quantity) != (order.status, order.filled_quantity):
         detail = describe(order)
         if order.filled_quantity:
@@ -209,6 +211,7 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
             order.status.lower(),
             f"{detail}{': ' + order.reason if order.reason else ''}",
             now,
+            lane=held.lane,
         )
 
 
@@ -227,14 +230,9 @@ def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetim
         if tx.execute(select(known)).scalar_one():
             continue
         ledger, realised = pnl.apply(ledger=ledger, fill=fill)
-        tx.execute(
-            insert(fills).values(
-                venue=held.lane.venue,
-                account=held.lane.account,
-                realised_pnl=realised,
-                **{name: getattr(fill, name) for name in _FILL_FIELDS},
-            )
-        )
+        place = {"venue": held.lane.venue, "account": held.lane.account, "realised_pnl": realised}
+        made = tx.execute(_FILLED, place | {name: getattr(fill, name) for name in _FILL_FIELDS}).one()
+        chain.keep(tx, fills, made, alert_id=None, lane=held.lane)
         added.append(fill)
     if added:
         _keep(tx, held, ledger, now)
@@ -292,7 +290,7 @@ def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> Non
     """The lane follows no trade any more; orders of it that never left are dropped."""
     row = hold(tx, held)
     if row.intent_id is not None:
-        tell(tx, row.intent_id, "closed", reason, now)
+        tell(tx, row.intent_id, "closed", reason, now, lane=held.lane)
         for order in of_intent(tx, row.intent_id):
             if order.status is OrderStatus.INITIALIZED:
                 denied = replace(
@@ -425,6 +423,14 @@ _ENUMS: dict[str, Any] = {
 def order_of(row: Row[Any]) -> Order:
     values = {name: getattr(row, name) for name in _FIELDS}
     return Order(**{name: _ENUMS[name](value) if name in _ENUMS else value for name, value in values.items()})
+
+
+def _keep_order(tx: Connection, held: Claim, changed: Result[Any]) -> bool:
+    """Chains an order as a statement left it; whether there was one."""
+    row = changed.one_or_none()
+    if row is not None:
+        chain.keep(tx, orders, row, alert_id=row.intent_id, lane=held.lane)
+    return row is not None
 
 
 def _ledger(row: Row[Any]) -> pnl.Ledger:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
-from store import tables
+from store import chain, tables
 from store._engine import insert
 
 
@@ -100,9 +100,11 @@ def vote(
         insert(tx, votes)
         .values(intent_id=intent_id, voter=voter, name=name, approve=approve, at=now)
         .on_conflict_do_nothing(index_elements=[votes.c.intent_id, votes.c.voter])
-        .returning(votes.c.seq)
-    )
-    return taken.first() is not None
+        .returning(*votes.c)
+    ).one_or_none()
+    if taken is not None:
+        chain.keep(tx, votes, taken, alert_id=intent_id, lane=None)
+    return taken is not None
 
 
 def votes(tx: Connection, intent_id: str) -> list[Vote]:

@@ -12,7 +12,7 @@ from sqlalchemy import column, inspect, select, table
 from store import Store
 
 #: Every revision that migrations/versions has, oldest first.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 HEAD = REVISIONS[-1]
 

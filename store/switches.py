@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, delete, select
 
-from store import tables
+from store import chain, tables
 from store._engine import insert
 
 _HALT = "HALT"
@@ -31,6 +31,7 @@ class Halt:
 def halt(tx: Connection, *, reason: str, by: str, now: datetime) -> None:
     """Stops sending, for every process; a repeat changes the reason."""
     _put(tx, _HALT, json.dumps({"reason": reason, "by": by}), now)
+    chain.note(tx, "halt", {"by": by, "reason": reason, "at": now})
 
 
 def resume(tx: Connection, *, by: str, now: datetime) -> bool:
@@ -39,6 +40,7 @@ def resume(tx: Connection, *, by: str, now: datetime) -> bool:
     lifted = tx.execute(delete(state).where(state.c.key == _HALT)).rowcount == 1
     if lifted:
         _put(tx, _RESUMED, by, now)
+        chain.note(tx, "resume", {"by": by, "at": now})
     return lifted
 
 

@@ -29,6 +29,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def microseconds(at: datetime) -> int:
+    """An aware time as the database has it."""
+    if at.tzinfo is None:
+        raise ValueError(f"a time without zone: {at!r}")
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(value: int) -> datetime:
+    """The time that the database has as `value`."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
 class DecimalText(TypeDecorator[Decimal]):
     """A finite Decimal as plain text, without exponent."""
 
@@ -53,14 +65,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"a time without zone: {value!r}")
-        return (value - _EPOCH) // _MICROSECOND
+        return None if value is None else microseconds(value)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        return None if value is None else _EPOCH + timedelta(microseconds=int(value))
+        return None if value is None else moment(int(value))
 
 
 #: SQLite gives rising keys to a plain INTEGER primary key only.
@@ -243,6 +251,32 @@ events = Table(
     Column("detail", Text, nullable=False),
     Index("ix_events_alert", "alert_id", "seq"),
     sqlite_autoincrement=True,
+)
+
+#: What decides and what trades, once for each change, chained by hash (`store.chain`): `what` and `key` name
+#: the row, `content` is the row as it stood then, `hash` covers all of it and `prev`, the hash before.
+chain = Table(
+    "chain",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("what", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("alert_id", Text),
+    Column("content", Text, nullable=False),
+    Column("prev", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("ix_chain_row", "what", "key"),
+    Index("ix_chain_alert", "alert_id"),
+)
+
+#: Where each chain stands; its row is locked from an append to the commit.
+chain_heads = Table(
+    "chain_heads",
+    metadata,
+    Column("chain", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("hash", Text, nullable=False),
 )
 
 #: Outbox: one thing to tell people; `posted_at` once the channel took it. `data` is JSON for its picture.
