@@ -242,7 +242,7 @@ def _new_fills(work: Work, state: LaneState, changed: Collection[Order], positio
         return []
     since = state.last_fill_at
     if since is None:
-        signed = [order.signed_at for order in state.unsettled if order.signed_at]
+        signed = [order.signed_at for order in (*state.unsettled, *made) if order.signed_at]
         since = min(signed, default=work.clock())
     try:
         return list(work.exchange.fills(work.lane.symbol, since=since - OVERLAP))
@@ -338,7 +338,12 @@ def swap(work: Work, change: Swap) -> tuple[Order, ...] | None:
     _write_down(work, *made)
     # Before anything is taken away: the journal may fail after that, and the way to the venue goes on.
     submitted = {order.client_order_id: order for order in fence.submit(work, *made)}
-    if not _taken_back(work, change.old):
+    try:
+        is_free = _taken_back(work, change.old)
+    except VenueError:
+        fence.withdraw(work, *submitted.values())
+        raise
+    if not is_free:
         fence.withdraw(work, *submitted.values())
         return None
     # From here to their answers these parts are bare.

@@ -182,7 +182,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
             with work.store.write() as tx:
                 orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
         return unwanted
-    if not _seems_flat(work):
+    if not seems_flat(work):
         early = flatten(work, intent, end_trade=not made)
         if early is not None:
             return early
@@ -208,7 +208,7 @@ def _size_and_send(work: Work, intent: Intent) -> Later | Ended | None:
         # What somebody opened by hand may stand in the leverage's way: it is closed first.
         log.warning("%s: %s", work.lane, error)
     # At a venue of coins the look shows a person's too: there the journal says whether anything was ours.
-    is_clear = work.capabilities.coins and _seems_flat(work)
+    is_clear = work.capabilities.coins and seems_flat(work)
     early = flatten(work, intent, end_trade=True, seen=terms.look if terms else None)
     if early is not None:
         return early
@@ -224,7 +224,7 @@ def _prepare(work: Work, leverage: Decimal) -> Terms:
     return work.exchange.prepare(work.lane.symbol, ours=ours, leverage=leverage)
 
 
-def _seems_flat(work: Work) -> bool:
+def seems_flat(work: Work) -> bool:
     """Whether, as far as we know, nothing of the lane is open or rests."""
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from desk.stages import mark
+from desk.view import LONGEST_REST
 from desk.work import Work
 from store import orders, outbox, switches
 from trading.errors import (
@@ -72,7 +73,7 @@ def withdraw(work: Work, *submitted: Order) -> None:
     """Says that submitted orders never left: the venue need not be waited for before it is asked."""
     with work.store.write() as tx:
         for order in submitted:
-            orders.unsent(tx, work.claim, order, retry_at=order.signed_at or work.exchange.time())
+            orders.unsent(tx, work.claim, order, retry_at=_by_now(work, order))
 
 
 def deliver(work: Work, order: Order, *, stop: Order | None = None) -> Order:
@@ -106,13 +107,19 @@ def deliver(work: Work, order: Order, *, stop: Order | None = None) -> Order:
 
 def _unsent(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:
     """Nothing arrived: only the venue's patience is waited for. It is asked all the same."""
-    after = error.after if isinstance(error, Throttled) else timedelta()
-    at = (order.signed_at or work.exchange.time()) + after
+    after = min(error.after, LONGEST_REST) if isinstance(error, Throttled) else timedelta()
+    at = _by_now(work, order) + after
     with work.store.write() as tx:
         for each in (order, stop):
             if each is not None:
                 orders.unsent(tx, work.claim, each, retry_at=at)
     return replace(order, retry_at=at)
+
+
+def _by_now(work: Work, order: Order) -> datetime:
+    """When it was signed; or now, where it was dated ahead of the venue's clock, as that is known by now."""
+    now = work.exchange.time()
+    return min(order.signed_at or now, now)
 
 
 def _refused(work: Work, order: Order, stop: Order | None, error: VenueError) -> Order:

@@ -18,13 +18,14 @@ from desk.execute import Ended
 from desk.logs import about
 from desk.stages import mark
 from desk.stance import gate
-from desk.view import WATCH
+from desk.view import LONGEST_REST, WATCH
 from desk.work import Later, Stopping, Work
 from store import journal, orders
 from store.journal import Intent
 from trading.errors import (
     BadCredentials,
     Denied,
+    InvalidOrder,
     LostClaim,
     Rejected,
     StaleRequest,
@@ -69,7 +70,9 @@ def run_lane(work: Work) -> datetime | None:
 
 def backoff(error: VenueError) -> timedelta:
     """How long to leave a venue alone after an error."""
-    return max(_BACKOFF, error.after) if isinstance(error, Throttled) else _BACKOFF
+    if not isinstance(error, Throttled):
+        return _BACKOFF
+    return min(max(_BACKOFF, error.after), LONGEST_REST)
 
 
 def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
@@ -144,9 +147,13 @@ def _carry_out(work: Work, intent: Intent) -> Later | Ended:
         return Ended(IntentEvent.DENY, denied.reason)
     except Rejected as error:
         # A refusal outside the sending of an order is final for an entry of which nothing has left. An exit
-        # is never given up: what it should close is open.
+        # is not given up, what it should close is open; but for one where nothing of ours is, such as of an
+        # instrument that the venue does not know.
         passing = isinstance(error, (BadCredentials, StaleRequest))
-        if passing or intent.kind is AlertKind.EXIT or _has_left(work, intent):
+        is_needed = intent.kind is AlertKind.EXIT and not (
+            isinstance(error, InvalidOrder) and execute.seems_flat(work)
+        )
+        if passing or is_needed or _has_left(work, intent):
             alarm(work, f"{intent.alert.message}: {error}", alert_id=intent.id)
             return Later(work.clock() + backoff(error))
         return Ended(IntentEvent.FAIL, error.message)

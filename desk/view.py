@@ -20,6 +20,9 @@ DRIFT_LIMIT = timedelta(seconds=5)
 WATCH = timedelta(seconds=2)
 #: An answer that is about to come.
 SOON = timedelta(milliseconds=250)
+#: No venue is left alone for longer: a ban may be lifted, or be another address's after a restart. Until it
+#: ends, the host holds requests back here, where they cost nothing.
+LONGEST_REST = timedelta(minutes=1)
 #: Fills are asked for from a little before the last known one: clocks and lists are not exact.
 OVERLAP = timedelta(seconds=10)
 
