@@ -7,6 +7,7 @@ not sent so and then.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ from exchanges._http import Request, plain_number
 from trading.errors import Ambiguous
 from trading.model import ZERO, Candle, Order, OrderReport, OrderType
 from trading.rounding import ceil_to
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -42,6 +45,34 @@ def amount(value: Any) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise TypeError(f"{type(value).__name__} is no amount")
     return Decimal(value)
+
+
+def above_zero(value: Decimal) -> Decimal:
+    """A price or a quantity; zero is none of either."""
+    if value <= 0:
+        raise ValueError("zero or less")
+    return value
+
+
+def readable(rows: Iterable[Any], read: Callable[[Any], Listing | None]) -> list[Listing]:
+    """What can be read of a list of instruments: an odd row takes itself away, and not the others.
+
+    None is what the house does not trade. A list of which nothing can be read is none.
+    """
+    found, odd = [], 0
+    for row in rows:
+        try:
+            listing = read(row)
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
+            odd += 1
+            continue
+        if listing is not None:
+            found.append(listing)
+    if odd:
+        log.warning("%d rows of a list of instruments cannot be read", odd)
+    if not found:
+        raise ValueError("no instrument is in it")
+    return found
 
 
 def maybe(value: Any) -> Decimal | None:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from exchanges import Capabilities, Finding, _fapi
+from exchanges._answers import above_zero
 from exchanges._catalogue import Listing
 from exchanges._fapi import amount, from_ms, level
 from exchanges._limits import Budget
@@ -106,17 +107,15 @@ class Api3Dialect(_fapi.FapiDialect):
         return kind_of, KEY if kind_of is errors.BadCredentials else ""
 
 
-def instruments(body: Any) -> Iterator[Listing]:
-    """What is traded there and takes all the orders that a position needs."""
-    for each in body["symbols"]:
-        base, quote = each["baseAsset"], each["quoteAsset"]
-        is_traded = each["status"] == "TRADING" and each.get("isSpotTradingAllowed") is True
-        can_stop = each.get("ocoAllowed") is True and set(each["orderTypes"]) >= _NEEDED
-        if not (is_traded and can_stop) or not re.fullmatch(
-            r"[A-Z0-9]{1,30}-[A-Z0-9]{2,6}", f"{base}-{quote}"
-        ):
-            continue
-        yield Listing(name=each["symbol"], instrument=_instrument(base, quote, each["filters"]))
+def listing(row: Any) -> Listing | None:
+    """What is traded there and takes all the orders that a position needs; else None."""
+    base, quote = row["baseAsset"], row["quoteAsset"]
+    is_traded = row["status"] == "TRADING" and row.get("isSpotTradingAllowed") is True
+    can_stop = row.get("ocoAllowed") is True and set(row["orderTypes"]) >= _NEEDED
+    is_spelt = re.fullmatch(r"[A-Z0-9]{1,30}-[A-Z0-9]{2,6}", f"{base}-{quote}")
+    if not (is_traded and can_stop and is_spelt):
+        return None
+    return Listing(name=row["symbol"], instrument=_instrument(base, quote, row["filters"]))
 
 
 def _instrument(base: str, quote: str, filters: Any) -> Instrument:
@@ -138,8 +137,8 @@ def _instrument(base: str, quote: str, filters: Any) -> Instrument:
         base=base,
         quote=quote,
         kind=InstrumentKind.SPOT,
-        tick_size=amount(rules["PRICE_FILTER"]["tickSize"]),
-        lot_size=max(amount(lot["stepSize"]) for lot in lots),
+        tick_size=above_zero(amount(rules["PRICE_FILTER"]["tickSize"])),
+        lot_size=above_zero(max(amount(lot["stepSize"]) for lot in lots)),
         min_quantity=max(amount(lot["minQty"]) for lot in lots),
         min_notional=max(map(amount, worth), default=ZERO),
         max_quantity=min((each for each in most if each > 0), default=None),
@@ -218,8 +217,8 @@ def fill(symbol: str, told: Any) -> Fill:
         client_order_id=None,
         venue_order_id=str(told["orderId"]),
         side=Side.BUY if told["isBuyer"] is True else Side.SELL,
-        quantity=amount(told["qty"]),
-        price=amount(told["price"]),
+        quantity=above_zero(amount(told["qty"])),
+        price=above_zero(amount(told["price"])),
         fee=amount(told["commission"]),
         fee_currency=told["commissionAsset"],
         at=from_ms(told["time"]),

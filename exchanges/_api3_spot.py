@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from exchanges import Capabilities, Credentials, Finding, Look, Terms, _api3, _checks, _fapi
-from exchanges._answers import understood
+from exchanges._answers import above_zero, readable, understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Request, Wire
 from trading.errors import BadCredentials, OrderNotFound, VenueError
@@ -64,13 +64,13 @@ class Spot:
     def _listings(self) -> tuple[Listing, ...]:
         params = (("symbolStatus", "TRADING"), ("showPermissionSets", "false"))
         request = self._dialect.ask(_api3.INSTRUMENTS, 20, *params, signed=False, bulky=True)
-        return self._read(request, lambda body: tuple(_api3.instruments(body)))
+        return self._read(request, lambda body: tuple(readable(body["symbols"], _api3.listing)))
 
     # Reads
 
     def price(self, symbol: str) -> Decimal:
         request = self._dialect.ask(_api3.TICKER, 2, self._param(symbol), signed=False, urgent=True)
-        return self._read(request, lambda body: _fapi.amount(body["price"]))
+        return self._read(request, lambda body: above_zero(_fapi.amount(body["price"])))
 
     def candles(self, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
         theirs, most = _fapi.INTERVALS.get(interval.upper()), min(limit, _MOST_CANDLES)

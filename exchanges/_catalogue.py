@@ -39,7 +39,7 @@ class Catalogue:
         self._venue = venue
         self._load = load
         self._clock = clock
-        self._by_symbol: dict[tuple[str, InstrumentKind], Listing] = {}
+        self._by_symbol: dict[tuple[str, InstrumentKind], list[Listing]] = {}
         self._by_name: dict[str, Listing] = {}
         self._loaded_at: datetime | None = None
         self._tried_at: datetime | None = None
@@ -52,11 +52,14 @@ class Catalogue:
         self._refresh(FRESH)
         if key not in self._by_symbol:
             self._refresh(AGAIN)
-        found = self._by_symbol.get(key)
-        if found is None:
+        alike = self._by_symbol.get(key, [])
+        exact = [row for row in alike if row.instrument.symbol == symbol]
+        if not exact and len(alike) != 1:
             raise InvalidOrder(self._venue, "instruments", f"{symbol} is not traded there")
-        if found.instrument.symbol == symbol:
-            return found
+        if exact:
+            return exact[0]
+        # Where its quote begins, a ticker does not say; where that leaves two, neither is meant.
+        (found,) = alike
         return replace(found, instrument=replace(found.instrument, symbol=symbol))
 
     def named(self, name: str) -> Listing | None:
@@ -88,9 +91,10 @@ class Catalogue:
                 # The old list is better than none, and than a stop that waits for a new one each time.
                 return
             self._by_name = {row.name: row for row in rows}
-            self._by_symbol = {
-                (row.instrument.base + row.instrument.quote, row.instrument.kind): row for row in rows
-            }
+            self._by_symbol = {}
+            for row in rows:
+                key = (row.instrument.base + row.instrument.quote, row.instrument.kind)
+                self._by_symbol.setdefault(key, []).append(row)
             self._loaded_at = now
 
     def _within(self, at: datetime | None, age: timedelta) -> bool:

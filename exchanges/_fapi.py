@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from exchanges import Credentials, Finding
-from exchanges._answers import EPOCH, understood
+from exchanges._answers import EPOCH, above_zero, understood
 from exchanges._catalogue import Listing
 from exchanges._http import Host, Reply, Request, Sealed, retry_after
 from exchanges._limits import Budget, Limiter
@@ -269,28 +269,27 @@ def row(body: Any) -> Mapping[str, Any]:
     return body
 
 
-def perpetuals(body: Any) -> Iterator[Listing]:
-    """The perpetuals in money that are traded and whose name the house can spell."""
-    for each in body["symbols"]:
-        base, quote, money = each["baseAsset"], each["quoteAsset"], each["marginAsset"]
-        traded = (each["contractType"], each["status"], money) == ("PERPETUAL", "TRADING", quote)
-        if not traded or not re.fullmatch(r"[A-Z0-9]{1,30}-[A-Z0-9]{2,6}", f"{base}-{quote}"):
-            continue
-        rules = {rule["filterType"]: rule for rule in each["filters"]}
-        # What was entered by limit orders may have to be closed at the market: the stricter of both.
-        lots = (rules["LOT_SIZE"], rules.get("MARKET_LOT_SIZE", rules["LOT_SIZE"]))
-        instrument = Instrument(
-            symbol=f"{base}-{quote}-PERP",
-            base=base,
-            quote=quote,
-            kind=InstrumentKind.PERPETUAL,
-            tick_size=amount(rules["PRICE_FILTER"]["tickSize"]),
-            lot_size=max(amount(lot["stepSize"]) for lot in lots),
-            min_quantity=max(amount(lot["minQty"]) for lot in lots),
-            min_notional=amount(rules.get("MIN_NOTIONAL", {}).get("notional", 0)),
-            max_quantity=min(amount(lot["maxQty"]) for lot in lots),
-        )
-        yield Listing(name=each["symbol"], instrument=instrument)
+def perpetual(row: Any) -> Listing | None:
+    """A perpetual in money that is traded and whose name the house can spell; else None."""
+    base, quote, money = row["baseAsset"], row["quoteAsset"], row["marginAsset"]
+    traded = (row["contractType"], row["status"], money) == ("PERPETUAL", "TRADING", quote)
+    if not traded or not re.fullmatch(r"[A-Z0-9]{1,30}-[A-Z0-9]{2,6}", f"{base}-{quote}"):
+        return None
+    rules = {rule["filterType"]: rule for rule in row["filters"]}
+    # What was entered by limit orders may have to be closed at the market: the stricter of both.
+    lots = (rules["LOT_SIZE"], rules.get("MARKET_LOT_SIZE", rules["LOT_SIZE"]))
+    instrument = Instrument(
+        symbol=f"{base}-{quote}-PERP",
+        base=base,
+        quote=quote,
+        kind=InstrumentKind.PERPETUAL,
+        tick_size=above_zero(amount(rules["PRICE_FILTER"]["tickSize"])),
+        lot_size=above_zero(max(amount(lot["stepSize"]) for lot in lots)),
+        min_quantity=max(amount(lot["minQty"]) for lot in lots),
+        min_notional=amount(rules.get("MIN_NOTIONAL", {}).get("notional", 0)),
+        max_quantity=min(amount(lot["maxQty"]) for lot in lots),
+    )
+    return Listing(name=row["symbol"], instrument=instrument)
 
 
 def mode(body: Any) -> Mapping[str, bool]:
@@ -377,10 +376,10 @@ def report(symbol: str, told: Any) -> OrderReport:
         venue_order_id=str(told["algoId" if algo else "orderId"]),
         side=Side(told["side"]),
         type=OrderType.STOP if algo else regular,
-        quantity=amount(told["quantity" if algo else "origQty"]),
+        quantity=_quantity(told) if algo else amount(told["origQty"]),
         status=_STATUSES.get(status) or OrderStatus(status),
         price=level(told.get("price")),
-        trigger_price=level(told["triggerPrice"]) if algo else None,
+        trigger_price=level(told.get("triggerPrice")) if algo else None,
         reduce_only=True in (told.get("reduceOnly"), told.get("closePosition")),
         filled_quantity=filled,
         average_price=average if filled else None,
@@ -401,8 +400,8 @@ def fill(symbol: str, told: Any) -> Fill:
         client_order_id=None,
         venue_order_id=str(told["orderId"]),
         side=Side(told["side"]),
-        quantity=amount(told["qty"]),
-        price=amount(told["price"]),
+        quantity=above_zero(amount(told["qty"])),
+        price=above_zero(amount(told["price"])),
         fee=amount(told["commission"]),
         fee_currency=told["commissionAsset"],
         at=from_ms(told["time"]),
@@ -435,6 +434,12 @@ def to_ms(at: datetime) -> int:
 
 def from_ms(value: Any) -> datetime:
     return EPOCH + timedelta(milliseconds=int(value))
+
+
+def _quantity(algo: Any) -> Decimal:
+    """Of a conditional order; one that closes the whole position may name none."""
+    closes = algo.get("closePosition") in (True, "true")
+    return level(algo.get("quantity")) or ZERO if closes else amount(algo["quantity"])
 
 
 def _needed(price: Decimal | None) -> str:

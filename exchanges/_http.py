@@ -392,7 +392,7 @@ def _parsed(text: str) -> Any:
     """JSON with Decimal amounts, or None: what is cut, or HTML, says nothing."""
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):
         return None
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from exchanges import Capabilities, Credentials, Finding, Look, Terms, _checks, _v5
+from exchanges._answers import readable
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Hosts, plain_number
 from exchanges._v5 import Row, number
@@ -197,7 +198,7 @@ class V5Spot(V5Account):
     def _load(self) -> list[Listing]:
         """One page: of spot there are no more."""
         ask = replace(self._get(_v5.INSTRUMENTS), signed=False, bulky=True)
-        return [row for row in self._rows(ask, _listing) if row is not None]
+        return self._read(ask, lambda result: readable(result["list"], _listing))
 
     def _fill_of(self, symbol: str, listing: Listing, row: Row) -> Fill | None:
         """A fee is taken out of what is received, whether the row names it or not."""

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _api3, _checks, _fapi
-from exchanges._answers import understood
+from exchanges._answers import above_zero, readable, understood
 from exchanges._api3_spot import Spot
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Hosts, Request, Wire
@@ -152,7 +152,7 @@ class Binance:
 
     def _listings(self) -> tuple[Listing, ...]:
         request = self._dialect.ask(_fapi.INSTRUMENTS, 1, signed=False, bulky=True)
-        return self._read(request, lambda body: tuple(_fapi.perpetuals(body)))
+        return self._read(request, lambda body: tuple(readable(body["symbols"], _fapi.perpetual)))
 
     def _mode(self) -> Mapping[str, bool]:
         now = self._host.clock()
@@ -167,7 +167,7 @@ class Binance:
 
     def price(self, symbol: str) -> Decimal:
         request = self._dialect.ask(_fapi.TICKER, 1, self._param(symbol), signed=False)
-        return self._read(request, lambda body: _fapi.amount(body["price"]))
+        return self._read(request, lambda body: above_zero(_fapi.amount(body["price"])))
 
     def candles(self, symbol: str, interval: str, limit: int) -> Sequence[Candle]:
         theirs, most = _fapi.INTERVALS.get(interval.upper()), min(limit, _MOST_CANDLES)

@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from exchanges import Capabilities, Credentials, Exchange, Finding, Look, Terms, _checks, _v5
-from exchanges._answers import EPOCH, as_sent
+from exchanges._answers import EPOCH, as_sent, readable, understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Hosts, Request, plain_number
 from exchanges._v5_account import V5Account
@@ -236,7 +236,8 @@ class BybitExchange(V5Account):
 
     def _load(self) -> list[Listing]:
         ask = replace(self._get(_v5.INSTRUMENTS, limit=1000), signed=False, bulky=True)
-        return [row for row in self._all(ask, _v5.listing, full=False) if row is not None]
+        rows = self._all(ask, lambda row: row, full=False)
+        return understood(NAME, ask, lambda: readable(rows, _v5.listing))
 
     def _find(self, symbol: str) -> Listing:
         """By the catalogue, which is read anew when it has grown old."""

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 from exchanges import Capabilities, Credentials, Finding, Look, Terms, _answers, _checks
-from exchanges._answers import amount, maybe, moment, understood
+from exchanges._answers import above_zero, amount, maybe, moment, readable, understood
 from exchanges._catalogue import Listing
 from exchanges._http import CLOCK_FRESH, Host, Hosts, Reply, Request, Sealed, Wire, retry_after
 from exchanges._limits import Budget, Limiter
@@ -177,7 +177,7 @@ class FtxExchange:
 
     def price(self, symbol: str) -> Decimal:
         market = self._listing(symbol).name
-        return self._get(f"/api/markets/{market}", lambda row: amount(row["last"]), signed=False)
+        return self._get(f"/api/markets/{market}", lambda row: above_zero(amount(row["last"])), signed=False)
 
     def candles(self, symbol: str, interval: str, limit: int) -> Sequence[model.Candle]:
         """Bars that the venue does not have are made of shorter ones; of months there are none."""
@@ -324,10 +324,7 @@ class FtxExchange:
 
     def _load(self) -> Iterable[Listing]:
         # The list holds spot, dated futures and predictions as well.
-        def read(rows: Any) -> list[Listing]:
-            return [_listing(r) for r in rows if r["type"] == "future" and r["name"].endswith("-PERP")]
-
-        return self._get("/api/markets", read, signed=False, bulky=True)
+        return self._get("/api/markets", lambda rows: readable(rows, _listing), signed=False, bulky=True)
 
     def _listing(self, symbol: str) -> Listing:
         base, _, kind = split(symbol)
@@ -387,14 +384,16 @@ def _dated(body: Row, key: str, read: Callable[[Row], T]) -> dict[int, tuple[dat
     return {row["id"]: (moment(row[key]), read(row)) for row in body["result"]}
 
 
-def _listing(row: Row) -> Listing:
-    base, lot = row["name"].removesuffix("-PERP"), amount(row["sizeIncrement"])
+def _listing(row: Row) -> Listing | None:
+    if row["type"] != "future" or not row["name"].endswith("-PERP"):
+        return None
+    base, lot = row["name"].removesuffix("-PERP"), above_zero(amount(row["sizeIncrement"]))
     instrument = model.Instrument(
         symbol=f"{base}-USD-PERP",
         base=base,
         quote="USD",
         kind=model.InstrumentKind.PERPETUAL,
-        tick_size=amount(row["priceIncrement"]),
+        tick_size=above_zero(amount(row["priceIncrement"])),
         lot_size=lot,
         min_quantity=max(lot, amount(row["minProvideSize"])),  # less may be taken, but not rest
     )
@@ -406,7 +405,7 @@ def _enterable(row: Row) -> Decimal:
     usual = {"enabled": True, "postOnly": False, "restricted": False}
     if odd := {key: row[key] for key, value in usual.items() if row.get(key, value) is not value}:
         raise InvalidOrder(NAME, "GET /api/markets", f"{row['name']} cannot be entered now: {odd}, try later")
-    return amount(row["last"])
+    return above_zero(amount(row["last"]))
 
 
 def _balance(row: Row) -> model.Balance:
@@ -485,8 +484,8 @@ def _fill(row: Row, symbol: str) -> Fill:
         client_order_id=None,
         venue_order_id=str(row["orderId"]),
         side=Side(row["side"].upper()),
-        quantity=amount(row["size"]),
-        price=amount(row["price"]),
+        quantity=above_zero(amount(row["size"])),
+        price=above_zero(amount(row["price"])),
         fee=amount(row["fee"]),
         fee_currency=row["feeCurrency"],
         at=moment(row["time"]),

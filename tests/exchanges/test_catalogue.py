@@ -179,3 +179,13 @@ def test_threads_that_ask_at_once_read_once(source: Source, clock: Clock) -> Non
     for thread in threads:
         thread.join(10)
     assert (len(found), source.reads) == (6, 1)
+
+
+def test_of_two_that_are_written_alike_neither_is_guessed(clock: Clock) -> None:
+    """`ABUSD` is AB in dollars or A in BUSD: which one was meant, only their own symbols say."""
+    first, second = listing("1", "AB", "USD"), listing("2", "A", "BUSD")
+    catalogue = Catalogue("TOY", Source(first, second), clock)
+    assert catalogue.listing("AB-USD-PERP") == first
+    assert catalogue.listing("A-BUSD-PERP") == second
+    with pytest.raises(InvalidOrder):
+        catalogue.listing("ABU-SD-PERP")

@@ -44,6 +44,7 @@ NOTHINGS = {
     "empty": Answer(body=b""),
     "NaN": Answer(body=b'{"price": NaN}'),
     "Infinity": Answer(body=b'{"price": -Infinity}'),
+    "beyond any number": Answer(body=b'{"price": 1e99999999999999999999}'),
     "too deep": Answer(body=b"[" * 100_000),
     "not gzip": Answer(body=b"no", headers={"Content-Encoding": "gzip"}),
     "drips": Answer(body=b" ", drip=True),
