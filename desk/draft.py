@@ -55,8 +55,12 @@ def draft(
     market: Decimal,
     free: Decimal,
     capabilities: Capabilities,
+    max_leverage: Decimal | None = None,
 ) -> Draft:
-    """Sizes an entry from `free` collateral, in quote units, at the price `market`. Denied says why not."""
+    """Sizes an entry from `free` collateral, in quote units, at the price `market`. Denied says why not.
+
+    `max_leverage` is the venue's, beyond which it would have to refuse for margin.
+    """
     if rules is None or rules.risk is None or rules.leverage is None or alert.levels.stop is None:
         raise Denied(f"set RISK_{alert.account} and LEVERAGE_{alert.account}")
     price = alert.price if alert.price is not None else market
@@ -65,6 +69,7 @@ def draft(
         rules.leverage if instrument.kind is InstrumentKind.PERPETUAL else min(rules.leverage, Decimal(1))
     )
     rests_below = alert.order_type is OrderType.LIMIT and alert.side is Side.BUY
+    at_most = at_most if max_leverage is None else min(at_most, max_leverage)
     sized = sizing.size(
         free_collateral=free,
         risk=rules.risk,

@@ -316,6 +316,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
         market=terms.price,
         free=terms.balance.free,
         capabilities=work.capabilities,
+        max_leverage=terms.max_leverage,
     )
     sized, plan = drafted.sizing, drafted.plan
     with work.store.write() as tx:

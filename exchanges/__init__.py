@@ -72,12 +72,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """All that an entry depends on, read side by side; `balance` is what may back this instrument."""
+    """All that an entry depends on, read side by side; `balance` is what may back this instrument.
+
+    `max_leverage` as the verb has it, where the venue's list of instruments tells it.
+    """
 
     look: Look
     instrument: Instrument
     price: Decimal
     balance: Balance
+    max_leverage: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,7 +152,13 @@ class BybitExchange(V5Account):
             self._set_leverage(symbol, wanted)
         resting = self._labelled(_with_own_stop(held, seen), ours)
         look = Look(position=held.position, resting=resting)
-        return Terms(look=look, instrument=listing.instrument, price=price, balance=balance)
+        return Terms(
+            look=look,
+            instrument=listing.instrument,
+            price=price,
+            balance=balance,
+            max_leverage=listing.max_leverage,
+        )
 
     def place(self, order: Order, *, signed_at: datetime, stop: Order | None = None) -> OrderReport:
         if order.type is OrderType.STOP:

@@ -220,7 +220,8 @@ class FtxExchange:
         calls += [] if wanted == self._leverage else [lambda: self._set_leverage(wanted)]
         told = self._host.together(*calls)
         look, price, balance = _look(listing, ours, told[:3]), told[3], told[4]
-        return Terms(look=look, instrument=listing.instrument, price=price, balance=balance)
+        known: dict[str, Any] = {"instrument": listing.instrument, "max_leverage": listing.max_leverage}
+        return Terms(look=look, price=price, balance=balance, **known)
 
     def place(self, order: Order, *, signed_at: datetime, stop: Order | None = None) -> OrderReport:
         if stop is not None:

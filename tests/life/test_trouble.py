@@ -146,3 +146,13 @@ def test_what_was_to_follow_a_cancel_that_did_not_happen_is_in_no_doubt(
     assert life.status(alert_id) == "DONE", life.alert(alert_id)
     assert {stop.trigger for stop in life.stops()} == {42010}
     life.check()
+
+
+@pytest.mark.parametrize("venue", ["BYBIT", "FTX"])
+def test_more_leverage_than_the_venue_gives_is_not_counted_on(lives: Lives, venue: str) -> None:
+    life = lives(venue, LEVERAGE_MAIN="120")
+    alert_id = life.send("entry", **LONG | {"long SL": "41995", "long TP": "43000"})
+    life.wait(3)
+    assert life.status(alert_id) == "DONE", life.alert(alert_id)
+    assert life.position > 0
+    life.check()
