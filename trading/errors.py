@@ -5,6 +5,7 @@ DeskError
 ├─ AlertInvalid
 ├─ Denied
 ├─ StoreUnavailable
+├─ BackupFailed
 ├─ LostClaim
 └─ VenueError
    ├─ Rejected
@@ -62,6 +63,10 @@ class Denied(DeskError):
 
 class StoreUnavailable(DeskError):
     """The database did not take it: nothing was stored, nothing may be acknowledged or sent."""
+
+
+class BackupFailed(DeskError):
+    """Tell the person and stop: nothing was written under the name that was asked for."""
 
 
 class LostClaim(DeskError):
