@@ -100,12 +100,26 @@ class Intake:
             body = decode(raw)
         except AlertInvalid as error:
             return self._unreadable(raw, error, route, address, now)
-        if not matches(body.passphrase, self._settings.passphrases):
+        accounts = self._accounts_of(body.passphrase)
+        if accounts is not None and not accounts:
             return self._unknown(address, now)
         with self._store.write() as tx:
             if not known and self._gate.is_locked(tx, address, now):
                 return refused(429, _LOCKED)
-            return self._take(tx, body, route, Source.TRADINGVIEW, now, live=not paper)
+            answer = self._take(tx, body, route, Source.TRADINGVIEW, now, live=not paper, accounts=accounts)
+            if answer.code == 401:
+                self._gate.fail(tx, address, now)
+            return answer
+
+    def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
+        """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""
+        everywhere = matches(passphrase, self._settings.passphrases)
+        scoped = {
+            name
+            for name, account in self._settings.accounts.items()
+            if matches(passphrase, account.passphrases)
+        }
+        return None if everywhere else scoped
 
     def _submit(self, raw: bytes, by: str) -> Answer:
         try:
@@ -120,7 +134,15 @@ class Intake:
             return answer
 
     def _take(
-        self, tx: Transaction, body: Body, route: Route, source: Source, now: datetime, *, live: bool = True
+        self,
+        tx: Transaction,
+        body: Body,
+        route: Route,
+        source: Source,
+        now: datetime,
+        *,
+        live: bool = True,
+        accounts: Collection[str] | None = None,
     ) -> Answer:
         try:
             alert = parse(
@@ -131,6 +153,9 @@ class Intake:
             )
         except AlertInvalid as error:
             return self._refuse(tx, body.text, error, route, now)
+        if accounts is not None and alert.account not in accounts:
+            _log.warning("an alert for account %s came with the passphrase of another", alert.account)
+            return refused(401, NOT_LET_IN)
         told = alert.kind is AlertKind.TOLD
         recorded = journal.record(
             tx,
@@ -159,9 +184,9 @@ class Intake:
     def _unreadable(
         self, raw: bytes, error: AlertInvalid, route: Route, address: str, now: datetime
     ) -> Answer:
-        text = scrub(raw, self._settings.passphrases)
+        text = scrub(raw, self._settings.every_passphrase)
         # Who names a good passphrase wants to know what is wrong; a stranger's noise stays quiet.
-        ours = any(secret.encode() in raw for secret in self._settings.passphrases)
+        ours = any(secret.encode() in raw for secret in self._settings.every_passphrase)
         passes = ours and address in TRADINGVIEW_ADDRESSES
         with self._store.write() as tx:
             if not passes and self._gate.is_locked(tx, address, now):

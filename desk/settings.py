@@ -63,6 +63,7 @@ ACCOUNT_VARIABLES = (
     "LIMITS_NAME",
     "DRIFT_NAME",
     "FLATTEN_NAME",
+    "PASSPHRASE_NAME",
 )
 #: What `load` reads for each venue: its base URL.
 API_URL_VARIABLE = re.compile(r"(?!DISCORD_)([A-Z0-9_]+)_API_URL")
@@ -85,9 +86,12 @@ _NO_ACCOUNT_NAMES = ("TIMEOUT", "MAX_DRIFT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One account: what it may do, and its credentials, which are there together or not at all."""
+    """One account: what it may do, its credentials, which are there together or not at all, and the
+    passphrases that are good for its alerts alone.
+    """
 
     rules: AccountRules
+    passphrases: tuple[str, ...] = field(default=(), repr=False)
     api_key: str | None = field(default=None, repr=False)
     api_secret: str | None = field(default=None, repr=False)
 
@@ -125,11 +129,20 @@ class Settings:
     discord_gateway_url: str = _DISCORD_GATEWAY_URL
 
     @property
+    def every_passphrase(self) -> tuple[str, ...]:
+        """Those that are good for each account, and those that are good for one."""
+        scoped = [each for account in self.accounts.values() for each in account.passphrases]
+        return (*self.passphrases, *scoped)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What works and is unwise all the same, a line each: told at every start."""
         short = []
         if any(len(each) < WISE_LENGTH for each in self.passphrases):
             short.append("WEBHOOK_PASSPHRASE")
+        for name, account in self.accounts.items():
+            if any(len(each) < WISE_LENGTH for each in account.passphrases):
+                short.append(f"PASSPHRASE_{name}")
         if self.dashboard_password is not None and len(self.dashboard_password) < WISE_LENGTH:
             short.append("DASHBOARD_PASSWORD")
         return tuple(f"{name} can be guessed: use {WISE_LENGTH} characters or more" for name in short)
@@ -137,7 +150,7 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """All that may never be shown: for the log's redaction."""
-        found = [*self.passphrases, self.dashboard_password, self.discord_token]
+        found = [*self.every_passphrase, self.dashboard_password, self.discord_token]
         for account in self.accounts.values():
             found += [account.api_key, account.api_secret]
         address = urlsplit(self.database_url)
@@ -281,6 +294,11 @@ def _passphrases(read: _Reader) -> tuple[str, ...]:
     value = read.text(name)
     if value is None:
         raise SettingsError(name, "is not set: choose one and put it into every alert as well")
+    return _several(name, value)
+
+
+def _several(name: str, value: str) -> tuple[str, ...]:
+    """Passphrases, comma-separated."""
     found = tuple(part.strip() for part in value.split(","))
     for each in found:
         if not each:
@@ -392,4 +410,8 @@ def _account(read: _Reader, name: str) -> Account:
         drift=DriftMode(read.choice(f"DRIFT_{name}", ("report", "block", "resync"))),
         flatten=read.switch(f"FLATTEN_{name}"),
     )
-    return Account(rules=rules, api_key=key, api_secret=secret)
+    scoped = read.text(f"PASSPHRASE_{name}")
+    passphrases = _several(f"PASSPHRASE_{name}", scoped) if scoped else ()
+    if set(passphrases) & set(_passphrases(read)):
+        raise SettingsError(f"PASSPHRASE_{name}", "is WEBHOOK_PASSPHRASE too, which is good for each account")
+    return Account(rules=rules, passphrases=passphrases, api_key=key, api_secret=secret)

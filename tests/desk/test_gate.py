@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hmac
+import socket
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +15,14 @@ from sqlalchemy import select
 from desk import gate
 from desk.gate import Gate, matches
 from desk.intake import TRADINGVIEW_ADDRESSES
-from store import Store
+from store import Store, journal
 from store.tables import auth_failures
-from tests.desk.door import PASSPHRASE, Door, blocked
+from tests.desk.conftest import LONG, Rig
+from tests.desk.door import PASSPHRASE, Door, blocked, everything
+from trading.model import Route
+
+#: What does not care which database it is.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 @pytest.fixture
@@ -28,6 +36,72 @@ def test_secrets_are_compared_whatever_they_hold() -> None:
     assert not matches(None, [])
     assert not matches("x", [])
     assert matches("", [""])
+
+
+@pytest.mark.parametrize("given", ["first-one", "second-one", "third-one", "nobody's", "", None])
+def test_every_secret_is_compared_whichever_fits(given: str | None, monkeypatch: Any) -> None:
+    """Else the time that an answer takes would tell which one it was, or how much of it."""
+    compared: list[tuple[bytes, bytes]] = []
+    compare = hmac.compare_digest
+
+    def watched(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return compare(one, other)
+
+    monkeypatch.setattr(gate.hmac, "compare_digest", watched)
+    good = ["first-one", "second-one", "third-one"]
+    assert matches(given, good) is (given in good)
+    assert len(compared) == 3
+    assert {len(part) for pair in compared for part in pair} == {32}
+
+
+@ON_SQLITE
+def test_a_passphrase_of_one_account_is_good_for_no_other(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(PASSPHRASE_OTHER="scoped-one,scoped-two", PASSPHRASE_MAIN="main-alone")
+    codes = {
+        (passphrase, account): rig.post("tp1", passphrase=passphrase, **account_of(account)).code
+        for passphrase in ("scoped-one", "scoped-two", "main-alone")
+        for account in ("OTHER", "other", "MAIN", None)
+    }
+    assert codes == {
+        **{(scoped, name): 200 for scoped in ("scoped-one", "scoped-two") for name in ("OTHER", "other")},
+        **{(scoped, name): 401 for scoped in ("scoped-one", "scoped-two") for name in ("MAIN", None)},
+        **{("main-alone", name): 401 for name in ("OTHER", "other")},
+        **{("main-alone", name): 200 for name in ("MAIN", None)},
+    }
+    refused = rig.post("tp1", passphrase="scoped-one", subaccount="MAIN")
+    assert refused.body == rig.post("tp1", passphrase="wrong").body
+    assert [rig.post("tp1", passphrase="main-alone", subaccount="OTHER").code for _ in range(3)][-1] == 429
+
+
+def account_of(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"subaccount": name}
+
+
+@ON_SQLITE
+def test_a_scoped_passphrase_is_in_no_row_either(make_rig: Callable[..., Rig]) -> None:
+    rig = make_rig(PASSPHRASE_OTHER="scoped-canary")
+    assert rig.post("tp1", passphrase="scoped-canary", subaccount="OTHER").code == 200
+    assert rig.post("entry", passphrase="scoped-canary", subaccount="OTHER").code == 422
+    raw = b'{"note": "scoped-canary unquoted'
+    assert rig.intake.receive(raw, route=Route.ORDER, address="192.0.2.1").code == 400
+    assert "scoped-canary" not in everything(rig.store)
+
+
+@ON_SQLITE
+def test_a_chart_url_is_never_fetched(make_rig: Callable[..., Rig]) -> None:
+    """It is shown to people. A server that fetched it could be sent to whatever it can reach itself."""
+    rig = make_rig(DEFAULT_SUBACCOUNT="MAIN")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/x"
+        asked = rig.send("entry", route=Route.STUDY, chart_url=url, interval="15", **LONG)
+        rig.vote(asked, approve=True)
+        assert rig.status(asked) == "DONE"
+        with rig.store.read() as tx:
+            assert journal.alert_of(tx, asked).chart_url == url
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 def test_ten_wrong_passphrases_lock_an_address_until_the_window_ends(door: Door) -> None:

@@ -133,11 +133,14 @@ def test_short_secrets_work_and_are_warned_of() -> None:
     assert [line.split()[0] for line in settings.warnings] == ["WEBHOOK_PASSPHRASE", "DASHBOARD_PASSWORD"]
     assert "seven77" not in " ".join(settings.warnings)
     assert loaded(WEBHOOK_PASSPHRASE="long-enough-for-anyone").warnings == ()
+    scoped = loaded(WEBHOOK_PASSPHRASE="long-enough-for-anyone", RISK_MAIN="1", PASSPHRASE_MAIN="short")
+    assert scoped.warnings == ("PASSPHRASE_MAIN can be guessed: use 12 characters or more",)
 
 
 def test_secrets_are_known_and_stay_out_of_the_repr() -> None:
     found = loaded(
         WEBHOOK_PASSPHRASE="canary-one,canary-two",
+        PASSPHRASE_MAIN="canary-scoped",
         API_KEY_MAIN="canary-key",
         API_SECRET_MAIN="canary-secret",
         DASHBOARD_PASSWORD="canary-password",
@@ -146,7 +149,15 @@ def test_secrets_are_known_and_stay_out_of_the_repr() -> None:
         DATABASE_URL="postgres://user:canary%2Fdb@host/desk?password=canary-query",
     )
     assert set(found.secrets) == {
-        *("canary-one", "canary-two", "canary-key", "canary-secret", "canary-password", "canary-token"),
+        *(
+            "canary-one",
+            "canary-two",
+            "canary-scoped",
+            "canary-key",
+            "canary-secret",
+            "canary-password",
+            "canary-token",
+        ),
         *("canary%2Fdb", "canary/db", "canary-query"),
     }
     assert "canary" not in repr(found)
@@ -243,6 +254,12 @@ def test_the_default_account() -> None:
         ({"RISK_MAIN": "1", "NETWORK_MAIN": "main"}, "NETWORK_MAIN", "live, testnet, demo"),
         ({"APPROVAL_MAIN": "yes"}, "APPROVAL_MAIN", "auto, discord"),
         ({"RISK_MAIN": "1", "EXCHANGE_MAIN": "A,B"}, "EXCHANGE_MAIN", "one exchange"),
+        ({"RISK_MAIN": "1", "PASSPHRASE_MAIN": "a,,b"}, "PASSPHRASE_MAIN", "empty passphrase"),
+        (
+            {"RISK_MAIN": "1", "PASSPHRASE_MAIN": f"own,{LEAST['WEBHOOK_PASSPHRASE']}"},
+            "PASSPHRASE_MAIN",
+            "is WEBHOOK_PASSPHRASE too",
+        ),
     ],
 )
 def test_bad_accounts(variables: dict[str, str], variable: str, says: str) -> None:
