@@ -17,7 +17,7 @@ from desk.stages import mark
 from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
-from store import journal, orders, outbox, switches
+from store import journal, orders, outbox, sentries, switches
 from store.orders import LaneState
 from trading import parts
 from trading.errors import OrderNotFound, VenueError
@@ -104,6 +104,8 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
     """
     for attempt in range(_ROUNDS):
         view = catch_up(work)
+        if _swept(work, view):
+            continue
         with work.store.read() as tx:
             halted = switches.halted(tx) is not None
         actions = _missing(work, view, keep=keep, halted=halted, leaving=leaving)
@@ -121,6 +123,25 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
             if isinstance(action, Close) and done is not None and done.status is OrderStatus.REJECTED:
                 return Later(work.clock() + patience(done.attempt))
     return Later(work.clock() + WATCH)
+
+
+def _swept(work: Work, view: View) -> bool:
+    """Takes back orders of ours that rest without a position, though our records have them ended."""
+    trade = view.state.trade
+    if view.drifting or not view.position.is_flat or (trade is not None and not trade.entry.status.is_final):
+        return False
+    live = {order.client_order_id for order in view.state.unsettled}
+    named = {report.client_order_id: report for report in view.resting if report.client_order_id}
+    with work.store.read() as tx:
+        mine = sentries.known(tx, work.lane, named.keys() - live) if named.keys() - live else set()
+        ended = {name for name in mine if orders.named(tx, name).status.is_final}
+    for name in sorted(ended):
+        work.breathe()
+        work.exchange.cancel_report(named[name])
+        log.warning("%s: %s rested without a reason and was taken back", work.lane, name)
+        with work.store.write() as tx:
+            journal.tell(tx, name.partition("-")[0], "swept", name, work.clock())
+    return bool(ended)
 
 
 def _missing(

@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 #: After a failure of the venue's, or of ours.
 _BACKOFF = timedelta(seconds=1)
+#: How often a position that is not ours is looked at, where a lane of ours knows of it.
+ALIEN = timedelta(seconds=30)
 #: So many errors that nobody foresaw end an intent.
 _POISON = 5
 
@@ -50,11 +52,17 @@ _DO: dict[AlertKind, Callable[[Work, Intent], Later | Ended]] = {
 }
 
 
-def run_lane(work: Work) -> datetime | None:
-    """Does all that a lane's intents and its position ask for; when it wants the next look, if ever."""
+def run_lane(work: Work, *, first: bool = False) -> datetime | None:
+    """Does all that a lane's intents and its position ask for; when it wants the next look, if ever.
+
+    `first` is this process's first run there: before anything new, venue and records are brought together.
+    """
     due: list[datetime] = []
     with work.store.read() as tx:
         todo = journal.undone(tx, work.lane)
+    # What was under way looks by itself, and knows what it has in doubt.
+    if first and not any(intent.status is IntentStatus.EXECUTING for intent in todo):
+        _reconcile(work)
     for intent in todo:
         with about(intent.id):
             status, at = _safely(work, intent)
@@ -165,8 +173,16 @@ def _has_left(work: Work, intent: Intent) -> bool:
     return any(order.status not in (OrderStatus.INITIALIZED, OrderStatus.REJECTED) for order in made)
 
 
-def _watch(work: Work) -> datetime | None:
-    """Guards the position, if there is one; when it wants the next look."""
+def _reconcile(work: Work) -> None:
+    """A look, whatever our records say; one that fails holds nothing up, for each act looks again."""
+    try:
+        _watch(work, look=True)
+    except VenueError as error:
+        log.warning("%s: not reconciled yet: %s", work.lane, error)
+
+
+def _watch(work: Work, *, look: bool = False) -> datetime | None:
+    """Guards the position, if there is one or to `look` is asked for; when it wants the next look."""
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
         undone = journal.undone(tx, work.lane)
@@ -176,7 +192,7 @@ def _watch(work: Work) -> datetime | None:
         i.status is IntentStatus.EXECUTING and i.kind is not AlertKind.BREAKEVEN and i.id != mine
         for i in undone
     )
-    if state.trade is None and not state.unsettled and not state.ledger.quantity:
+    if not look and state.trade is None and not state.unsettled and not state.ledger.quantity:
         return None
     with about(state.trade.intent_id if state.trade else "-"):
         guarded = guard(work, keep=keep, leaving=leaving)
@@ -184,4 +200,7 @@ def _watch(work: Work) -> datetime | None:
         return guarded.at
     if guarded.state.trade is None and guarded.position.is_flat:
         return None
+    if guarded.state.trade is None and not guarded.state.unsettled:
+        # A person's: what it needs is theirs to say.
+        return work.clock() + ALIEN
     return work.clock() + WATCH

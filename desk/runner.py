@@ -28,7 +28,7 @@ from desk.stages import mark
 from desk.teller import Teller
 from desk.venues import Venues
 from desk.work import Stopping, Work
-from store import Store, chain, journal, open_store, switches
+from store import Store, chain, journal, open_store, sentries, switches
 from store.journal import Claim
 from trading.errors import Denied, LostClaim, StoreUnavailable, VenueError
 from trading.lifecycle import IntentEvent
@@ -45,6 +45,7 @@ SWEEP_EVERY = 30.0
 DRAW_EVERY = 1.0
 GUARD_EVERY = 2.5
 ANCHOR_EVERY = 300.0
+LATELY = timedelta(days=1)
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
@@ -70,6 +71,7 @@ class Runner:
         self._sentry = Sentry(store, settings, self._venues, clock)
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
+        self._seen: set[Lane] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._alive = True
@@ -88,6 +90,7 @@ class Runner:
         `wake` says that something has just been stored; without it, the database is asked every TICK.
         """
         self._stop = stop
+        self.muster()
         pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="lane")
         room = threading.Semaphore(THREADS)
         chores = _Chores(self)
@@ -140,6 +143,16 @@ class Runner:
         """Fetches what people look at, charts and balances, in threads of their own: lanes do not wait."""
         self._painter.look()
         self._teller.look()
+
+    def muster(self) -> None:
+        """What has traded lately is looked at once more, also where our records say that it is over."""
+        try:
+            with self._store.write() as tx:
+                now = self._clock()
+                for lane in sentries.traded_since(tx, now - LATELY):
+                    journal.look_at(tx, lane=lane, now=now)
+        except StoreUnavailable as error:
+            log.error("nothing is looked at before it is due: %s", error)
 
     def look_after(self) -> None:
         """Looks after whole accounts, in a thread of its own."""
@@ -228,7 +241,8 @@ class Runner:
                 observe=self._venues.observe,
                 candles=self._venues.candles,
             )
-            due_at = run_lane(work)
+            due_at = run_lane(work, first=self._is_first(claim.lane))
+            self._seen.add(claim.lane)
         except Stopping:
             due_at = self._clock()
         except Denied as denied:
@@ -245,6 +259,13 @@ class Runner:
         except Exception:
             log.exception("%s: unforeseen", claim.lane)
         self._give_back(claim, due_at)
+
+    def _is_first(self, lane: Lane) -> bool:
+        """Whether this process comes for the first time to a lane that has traded before."""
+        if lane in self._seen:
+            return False
+        with self._store.read() as tx:
+            return sentries.has_traded(tx, lane)
 
     def _deny_all(self, claim: Claim, reason: str) -> None:
         """No adapter for this lane: its intents end with that reason."""

@@ -1,7 +1,7 @@
 """Looks after whole accounts beside the lanes, in a thread of its own: what no single lane sees.
 
 Any number of runners may do so: the database says whose turn it is. It asks a venue nothing while the
-account has nothing open. It must never act on a lane without its claim.
+account has nothing of ours open. It must never act on a lane without its claim.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from datetime import datetime, timedelta
 
 from desk.intake import Intake
 from desk.losses import Losses
+from desk.muster import Muster
 from desk.settings import Settings
 from desk.venues import PAPER, Venues
 from exchanges import available
 from store import Store, sentries
-from trading.errors import StoreUnavailable
+from trading.errors import Denied, StoreUnavailable, VenueError
 
 log = logging.getLogger(__name__)
 
-#: How often the day's P&L of an account with max_daily_loss is looked at.
+#: How often an account is looked at, while there is a reason to.
 EVERY = timedelta(seconds=5)
 
 
@@ -36,6 +37,9 @@ class Sentry:
         self._clock = clock
         intake = Intake(store, settings, clock, lambda: None, exchanges=available())
         self._losses = Losses(store, venues, intake, clock)
+        self._muster = Muster(store, venues, clock)
+        #: What this process has not looked at yet is looked at once, whatever our records say.
+        self._seen: set[tuple[str, str]] = set()
         self._busy = threading.Lock()
         self._next: dict[tuple[str, str, str], datetime] = {}
 
@@ -63,16 +67,28 @@ class Sentry:
             self._busy.release()
 
     def _watch(self, venue: str, account: str) -> None:
-        known = self._settings.accounts.get(account)
-        if known is None:
-            return
-        if known.rules.limits.max_daily_loss is not None and self._is_time("losses", venue, account, EVERY):
-            self._losses.look(venue, account, known.rules)
+        try:
+            self._count(venue, account)
+            known = self._settings.accounts.get(account)
+            limit = known.rules.limits.max_daily_loss if known is not None else None
+            if known is not None and limit is not None and self._is_time("losses", venue, account):
+                self._losses.look(venue, account, known.rules)
+        except (VenueError, Denied) as error:
+            log.warning("%s %s is not looked after now: %s", venue, account, error)
 
-    def _is_time(self, what: str, venue: str, account: str, every: timedelta) -> bool:
+    def _count(self, venue: str, account: str) -> None:
+        """Holds the account's positions against our records, where there is a reason to ask."""
+        place = (venue, account)
+        if place in self._seen and not self._muster.is_due(venue, account):
+            return
+        if place not in self._seen or self._is_time("muster", venue, account):
+            self._muster.look(venue, account)
+            self._seen.add(place)
+
+    def _is_time(self, what: str, venue: str, account: str) -> bool:
         now, key = self._clock(), (what, venue, account)
         if now < self._next.get(key, now):
             return False
-        self._next[key] = now + every
+        self._next[key] = now + EVERY
         with self._store.write() as tx:
-            return sentries.take(tx, what=what, venue=venue, account=account, now=now, every=every)
+            return sentries.take(tx, what=what, venue=venue, account=account, now=now, every=EVERY)

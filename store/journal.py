@@ -202,6 +202,11 @@ def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
     _wake(tx, positions.c.symbol == symbol, now)
 
 
+def look_at(tx: Connection, *, lane: Lane, now: datetime) -> None:
+    """Makes one lane due: somebody saw there what its own looks may not have."""
+    _wake(tx, at(positions, lane), now)
+
+
 def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
     """Makes the lane of an intent due: somebody voted on it."""
     row = tx.execute(select(intents).where(intents.c.id == intent_id)).one()
@@ -209,7 +214,7 @@ def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
 
 
 def wake_forgotten(tx: Connection, *, now: datetime) -> int:
-    """Makes lanes due that hold undone intents and no due time; returns how many there were."""
+    """Makes lanes due that hold undone intents or a trade, and no due time; returns how many there were."""
     undone = exists().where(
         intents.c.venue == positions.c.venue,
         intents.c.account == positions.c.account,
@@ -217,7 +222,9 @@ def wake_forgotten(tx: Connection, *, now: datetime) -> int:
         intents.c.status.in_(UNDONE),
     )
     return tx.execute(
-        update(positions).where(positions.c.due_at.is_(None), undone).values(due_at=now)
+        update(positions)
+        .where(positions.c.due_at.is_(None), or_(undone, positions.c.intent_id.is_not(None)))
+        .values(due_at=now)
     ).rowcount
 
 

@@ -218,6 +218,11 @@ def settle(tx: Connection, held: Claim, order: Order, *, now: datetime) -> None:
 def hold_order(tx: Connection, held: Claim, client_order_id: str) -> Order:
     """The order as stored, its lane locked."""
     hold(tx, held)
+    return named(tx, client_order_id)
+
+
+def named(tx: Connection, client_order_id: str) -> Order:
+    """The order as stored."""
     return order_of(tx.execute(_ORDER, {"client_order_id": client_order_id}).one())
 
 

@@ -5,17 +5,34 @@ Every function works inside the caller's transaction; must never judge.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, exists, or_, select
 
 from store import tables
 from store._engine import insert
 from store._lanes import at
+from store.orders import UNSETTLED
 from trading.model import Lane
 
 _NEXT = "SENTRY "
 _BREACH = "BREACH "
+_STRANGER = "STRANGER "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stranger:
+    """A position that is not ours, on an instrument of an account, as it was put on record at `at`; `told`
+    says whether people know."""
+
+    symbol: str
+    quantity: Decimal
+    at: datetime
+    told: bool
 
 
 def take(tx: Connection, *, what: str, venue: str, account: str, now: datetime, every: timedelta) -> bool:
@@ -62,3 +79,78 @@ def spelling(tx: Connection, lane: Lane) -> dict[str, str] | None:
         .limit(1)
     ).first()
     return None if row is None else dict(row._mapping)
+
+
+def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
+    """What we have in hand of an account, by symbol: a position, a trade, or orders that may rest."""
+    place, order = tables.positions.c, tables.orders.c
+    resting = exists().where(
+        order.venue == place.venue,
+        order.account == place.account,
+        order.symbol == place.symbol,
+        order.status.in_(UNSETTLED),
+    )
+    rows = tx.execute(
+        select(
+            place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed")
+        ).where(place.venue == venue, place.account == account)
+    )
+    # Amounts are text to the database: 0.000 is not 0 there.
+    return {row.symbol: row.quantity for row in rows if row.quantity or row.followed}
+
+
+def symbols(tx: Connection, *, venue: str, account: str) -> list[str]:
+    """Every instrument that an account has had a lane of."""
+    place = tables.positions.c
+    rows = tx.execute(select(place.symbol).where(place.venue == venue, place.account == account))
+    return sorted(row.symbol for row in rows)
+
+
+def traded_since(tx: Connection, since: datetime) -> list[Lane]:
+    """Lanes with orders that changed since then."""
+    order = tables.orders.c
+    rows = tx.execute(
+        select(order.venue, order.account, order.symbol).where(order.updated_at >= since).distinct()
+    )
+    return [Lane(row.venue, row.account, row.symbol) for row in rows]
+
+
+def has_traded(tx: Connection, lane: Lane) -> bool:
+    """Whether a lane has had any order."""
+    return tx.execute(select(tables.orders.c.seq).where(at(tables.orders, lane)).limit(1)).first() is not None
+
+
+def known(tx: Connection, lane: Lane, names: Iterable[str]) -> set[str]:
+    """Which of these client order ids are ours, on that lane."""
+    order = tables.orders
+    mine = select(order.c.client_order_id).where(at(order, lane), order.c.client_order_id.in_(sorted(names)))
+    return set(tx.execute(mine).scalars())
+
+
+def strangers(tx: Connection, *, venue: str, account: str) -> dict[str, Stranger]:
+    """The positions of an account that are on record as not ours, by symbol."""
+    state, prefix = tables.state.c, f"{_STRANGER}{venue} {account} "
+    mine = state.key.startswith(prefix, autoescape=True)
+    rows = tx.execute(select(state.key, state.value, state.at).where(mine))
+    found = {}
+    for row in rows:
+        symbol, value = row.key.removeprefix(prefix), json.loads(row.value)
+        quantity, told = Decimal(value["quantity"]), bool(value["told"])
+        found[symbol] = Stranger(symbol=symbol, quantity=quantity, at=row.at, told=told)
+    return found
+
+
+def remember(tx: Connection, stranger: Stranger, *, venue: str, account: str) -> None:
+    """Puts a position on record as not ours."""
+    state = tables.state
+    value = json.dumps({"quantity": format(stranger.quantity, "f"), "told": stranger.told})
+    key = f"{_STRANGER}{venue} {account} {stranger.symbol}"
+    row = insert(tx, state).values(key=key, value=value, at=stranger.at)
+    set_ = {"value": row.excluded.value, "at": row.excluded.at}
+    tx.execute(row.on_conflict_do_update(index_elements=[state.c.key], set_=set_))
+
+
+def forget(tx: Connection, symbol: str, *, venue: str, account: str) -> None:
+    """A position that was not ours is gone, or has become ours."""
+    state = tables.state
+    tx.execute(delete(state).where(state.c.key == f"{_STRANGER}{venue} {account} {symbol}"))

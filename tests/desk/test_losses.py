@@ -156,10 +156,13 @@ def test_the_halt_outlives_a_restart_and_a_resume_is_a_persons_word(make_rig: An
 def test_a_loss_that_is_realised_halts_without_a_question_to_the_venue(make_rig: Any) -> None:
     rig = make_rig(LIMITS_MAIN=LOSS)
     rig.send("entry", **LONG)
+    known = sentry(rig)
+    known.watch()
     rig.price("41400")
     assert rig.position().is_flat
     rig.flaky().order_fault("", at=-1)
-    watch(rig)
+    rig.clock.advance(5)
+    known.watch()
     assert "today's P&L is -1" in halted(rig).reason
     assert rig.flaky().calls == []
 
@@ -216,7 +219,7 @@ def test_of_several_processes_one_looks(make_rig: Any) -> None:
     one = sentry(rig)
     one.watch()
     one.watch()
-    assert rig.flaky().calls == ["positions", "price"]
+    assert rig.flaky().calls.count("price") == 1
 
 
 def test_paper_is_not_looked_at_while_orders_leave_the_machine(make_rig: Any) -> None:

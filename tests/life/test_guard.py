@@ -1,0 +1,180 @@
+"""The guard over whole accounts: what is not ours is told, what is left of ours swept, idle asks nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk.sentry import Sentry
+from store import outbox
+from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
+from trading.model import InstrumentKind, Lane, Order, OrderType, Role, Side
+
+Lives = Callable[..., Any]
+
+
+class Guarded:
+    """A life with its sentry, both new at each start."""
+
+    def __init__(self, life: Any) -> None:
+        self.life = life
+        self.restart()
+
+    def restart(self) -> None:
+        """kill -9, and the next process."""
+        self.life.die()
+        self.sentry = Sentry(self.life.store, self.life.settings, self.life.venues, self.life.clock)
+        self.life.runner.muster()
+
+    def watch(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.life.clock.advance(1)
+            self.sentry.watch()
+            self.life.settle()
+
+    def requests(self, seconds: int) -> int:
+        """How many requests the venue gets in that time."""
+        self.life.transport.reset()
+        self.watch(seconds)
+        return sum(self.life.transport._counts.values())
+
+    def alarms(self) -> list[str]:
+        with self.life.store.read() as tx:
+            return [each.text for each in outbox.unposted(tx, 1000) if each.kind == "alarm"]
+
+    @property
+    def elsewhere(self) -> str:
+        """An instrument that no lane of ours has ever known."""
+        return next(
+            each.symbol
+            for each in self.life.engine.listings()
+            if each.symbol != self.life.market.symbol
+            and each.instrument.kind is InstrumentKind.PERPETUAL
+            and each.symbol.startswith(("ETH", "SOL"))
+        )
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.life.venue, "MAIN", self.life.market.symbol)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_an_idle_minute_asks_the_venue_nothing(lives: Lives, venue: str) -> None:
+    here = Guarded(lives(venue))
+    here.life.send("entry", **LONG, **LADDER)
+    here.watch(3)
+    here.life.send("exit")
+    here.watch(10)
+    assert here.life.position == 0
+    assert here.requests(60) == 0
+
+
+def test_a_position_under_guard_costs_few_requests(lives: Lives) -> None:
+    """Three for a look every two seconds, one for the account every five."""
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG, **LADDER)
+    here.watch(10)
+    assert 60 <= here.requests(60) <= 110
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_what_a_person_opens_elsewhere_is_told_once_and_left_alone(lives: Lives, venue: str) -> None:
+    here = Guarded(lives(venue))
+    first = here.life.send("entry", **LONG)
+    here.life.engine.hand(here.life.account, here.elsewhere, Side.BUY, Decimal(1))
+    here.watch(4)
+    assert here.alarms() == []
+    here.watch(20)
+    told = f"{venue} MAIN {here.elsewhere}: 1 long at the venue is not this server's"
+    assert [text.partition(": it is left alone")[0] for text in here.alarms()] == [told]
+    here.restart()
+    here.watch(12)
+    assert here.life.status(here.life.send("exit")) == "DONE"
+    here.watch(12)
+    assert len(here.alarms()) == 1
+    assert here.life.account.position(here.elsewhere).quantity == 1
+    assert here.life.position == 0
+    assert "closed" in [each["event"] for each in here.life.alert(first)["timeline"]]
+
+
+def test_what_goes_and_comes_again_is_told_again(lives: Lives) -> None:
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG)
+    for side in (Side.BUY, Side.SELL):
+        here.life.engine.hand(here.life.account, here.elsewhere, side, Decimal(1))
+        here.watch(12)
+    here.life.engine.hand(here.life.account, here.elsewhere, Side.SELL, Decimal(1))
+    here.watch(12)
+    assert [text.rpartition(": it")[0].rpartition(": ")[2].split(" at ")[0] for text in here.alarms()] == [
+        "1 long",
+        "1 short",
+    ]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_what_a_person_opened_while_the_server_was_down_is_told(lives: Lives, venue: str) -> None:
+    """Nothing of ours is open: it is looked at because the process is new, and then no more."""
+    here = Guarded(lives(venue))
+    here.life.send("entry", **LONG)
+    here.life.send("exit")
+    here.watch(10)
+    here.life.engine.hand(here.life.account, here.elsewhere, Side.SELL, Decimal(1))
+    here.restart()
+    here.watch(12)
+    (told,) = here.alarms()
+    assert f"{here.elsewhere}: 1 short" in told
+    assert here.requests(60) == 0
+
+
+def ended_order(here: Guarded, alert_id: str, *, client_order_id: str) -> Order:
+    """An order that rests away from the market, under a name that our records have ended."""
+    return Order(
+        client_order_id=client_order_id,
+        intent_id=alert_id,
+        symbol=here.life.market.symbol,
+        role=Role.TARGET,
+        side=Side.BUY,
+        type=OrderType.LIMIT,
+        quantity=Decimal("0.5"),
+        price=Decimal(41000),
+    )
+
+
+def test_an_order_of_ours_without_a_position_is_swept_and_a_persons_is_not(lives: Lives) -> None:
+    here = Guarded(lives("BINANCE"))
+    alert_id = here.life.send("entry", **LONG)
+    here.life.send("exit")
+    here.watch(5)
+    target = next(o for o in here.life.alert(alert_id)["orders"] if o["role"] == "target")
+    assert target["status"] == "CANCELED"
+    exchange = here.life.venues.exchange(here.lane)
+    for name in (target["client_order_id"], "a-persons-own"):
+        order = ended_order(here, alert_id, client_order_id=name)
+        exchange.place(order, signed_at=exchange.time())
+    assert len(here.life.resting) == 2
+    here.restart()
+    here.watch(5)
+    assert [record.client_id for record in here.life.resting] == ["a-persons-own"]
+    assert "swept" in [each["event"] for each in here.life.alert(alert_id)["timeline"]]
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_start_brings_venue_and_records_together_before_anything_trades(lives: Lives, venue: str) -> None:
+    """The position was closed by hand while the server was down, and a new entry waits for it."""
+    here = Guarded(lives(venue))
+    first = here.life.send("entry", **LONG, **LADDER)
+    here.watch(3)
+    here.life.engine.hand(here.life.account, here.life.market.symbol, Side.SELL, Decimal(2), reduce_only=True)
+    second = here.life.store_only("entry", **SHORT)
+    here.restart()
+    here.watch(12)
+    assert here.life.status(second) == "DONE"
+    assert here.life.position < 0
+    here.life.check()
+    closed = [each for each in here.life.alert(first)["timeline"] if each["event"] == "closed"]
+    begun = [each for each in here.life.alert(second)["timeline"] if each["event"] == "submitted"]
+    assert closed[0]["detail"] == "the position is flat and nothing rests"
+    assert closed[0]["at"] <= begun[0]["at"]
