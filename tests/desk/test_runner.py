@@ -161,6 +161,8 @@ def test_an_error_that_nobody_foresaw_ends_the_intent_and_not_the_lane(
 
 
 def test_the_service_does_what_is_stored_and_stops(rig: Any) -> None:
+    # Tests of this process that talked to venues have threads of their own.
+    before = threading.active_count()
     service = Service(rig.store, rig.settings, rig.clock)
     service.start()
     service.start()
@@ -170,7 +172,7 @@ def test_the_service_does_what_is_stored_and_stops(rig: Any) -> None:
         until(lambda: rig.status(alert_id) == "DONE")
     finally:
         service.stop(10)
-    assert threading.active_count() < 20
+    assert threading.active_count() < before + 20
 
 
 def test_a_runner_says_that_it_lives(rig: Any) -> None:
