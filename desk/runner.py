@@ -6,6 +6,7 @@ lease of a dead one ends. It must never act on a lane without its claim.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -49,6 +50,8 @@ LATELY = timedelta(days=1)
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
+#: Seconds that the ears get to notice that they shall stop.
+_HEARING_ENDS = 1.0
 
 
 class Runner:
@@ -69,7 +72,7 @@ class Runner:
         self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
         self._teller = Teller(store, self._venues, clock, homes(settings))
         self._sentry = Sentry(store, settings, self._venues, clock)
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+        self._owner = f"{_MACHINE}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._seen: set[Lane] = set()
         self._lock = threading.Lock()
@@ -87,13 +90,16 @@ class Runner:
     def run(self, stop: threading.Event, wake: threading.Event, *, grace: float = 8.0) -> None:
         """Works until `stop` is set; then lets what is in flight end, `grace` seconds at most.
 
-        `wake` says that something has just been stored; without it, the database is asked every TICK.
+        `wake` says that something has just been stored; where neither it nor the database says so, the
+        database is asked every TICK.
         """
         self._stop = stop
         self.muster()
         pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="lane")
         room = threading.Semaphore(THREADS)
         chores = _Chores(self)
+        ears = threading.Thread(target=self._store.listen, args=(wake.set, stop), name="ears", daemon=True)
+        ears.start()
         while not stop.is_set():
             wake.clear()
             try:
@@ -109,6 +115,7 @@ class Runner:
                 wake.wait(TICK)
         pool.shutdown(wait=False)
         self._drain(grace)
+        ears.join(_HEARING_ENDS)
 
     def beat(self) -> None:
         """Says in the database that this runner is alive: that it has asked for work since the last time."""
@@ -324,10 +331,25 @@ def _started(pid: int) -> str:
     return "" if fields[0] == "Z" else fields[19]
 
 
+def _machine() -> str:
+    """This machine, or container: where a process id means one process.
+
+    Two rented machines may both be called localhost; the kernel's boot and its room of ids tell them apart.
+    """
+    said = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        said.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
+        said.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return "/".join(said)
+
+
+_MACHINE = _machine()
+
+
 def _is_dead(owner: str) -> bool:
     """True if the owner was a process of this machine and is no more."""
     host, pid, started = owner.rsplit(":", 2)
-    if host != socket.gethostname():
+    if host != _MACHINE:
         return False
     try:
         os.kill(int(pid), 0)

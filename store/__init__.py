@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from store import _engine, chain
+from store import _ears, _engine, chain
 from trading.errors import StoreUnavailable
 
 #: What `Store.write()` and `Store.read()` give: the first argument of every function of this package.
@@ -91,6 +91,14 @@ class Store:
                         raise
             with self._write() as tx:
                 return work(tx)
+
+    def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
+        """Calls `heard` whenever a process makes a lane due, until `stop` is set.
+
+        Returns at once on SQLite, whose processes have no way to call each other.
+        """
+        if self.is_postgres:
+            _ears.listen(self._engine, heard, stop)
 
     def close(self) -> None:
         """Gives every idle connection back; the Store may be used again afterwards."""

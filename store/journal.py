@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
-from store import _engine, chain, outbox
+from store import _ears, _engine, chain, outbox
 from store._lanes import at, here, place_of
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
@@ -410,10 +410,12 @@ def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
             set_={"due_at": now, "wakes": positions.c.wakes + 1},
         )
     )
+    _ears.tell(tx)
 
 
 def _wake(tx: Connection, which: Any, now: datetime) -> None:
     tx.execute(update(positions).where(which).values(due_at=now, wakes=positions.c.wakes + 1))
+    _ears.tell(tx)
 
 
 def _unleased(now: datetime) -> Any:

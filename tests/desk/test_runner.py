@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from desk import runner
 from desk.runner import LEASE, RENEW_EVERY, TICK, Runner
 from desk.service import Service
 from desk.view import NAKED_LIMIT
@@ -100,13 +101,12 @@ def test_the_sweep_finds_what_nobody_would_look_at(rig: Any) -> None:
 
 def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:
     import os
-    import socket
     import subprocess
 
     gone = subprocess.Popen(["true"])
     gone.wait()
     rig.store_only("entry", **LONG)
-    assert claim(rig, f"{socket.gethostname()}:{gone.pid}:123") is not None
+    assert claim(rig, f"{runner._MACHINE}:{gone.pid}:123") is not None
     rig.runner.free_dead()
     held = claim(rig, rig.runner._owner)
     assert held is not None, "the dead one's lane was not freed"
@@ -114,7 +114,7 @@ def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:
     assert claim(rig, "c") is None, "a living owner's lane was freed"
     with rig.store.write() as tx:
         journal.release(tx, held, due_at=rig.clock(), now=rig.clock())
-    assert claim(rig, f"another-machine:{os.getpid()}:1") is not None
+    assert claim(rig, f"{runner._MACHINE}0:{os.getpid()}:1") is not None
     rig.runner.free_dead()
     assert claim(rig, "d") is None, "an owner elsewhere cannot be judged from here"
 
