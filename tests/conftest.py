@@ -38,6 +38,7 @@ _UNCOUNTED = frozenset(
     {
         "life",
         "pine",
+        "scale",
         "test_architecture.py",
         "test_browser.py",
         "test_crash.py",

@@ -262,12 +262,14 @@ def sqlite_rigs(
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The database does not care how a stop is sent or what a venue answers.
 
-    On Postgres one way and two faults are enough, the others are slow.
+    On Postgres one way and two faults are enough, the others are slow. Lines are counted on one way.
     """
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
         protection = params.get("any_rig") or params.get("protection")
         other = protection in (Protection.BEFORE, Protection.AFTER)
+        if other:
+            item.add_marker(pytest.mark.no_cover)
         other = other or params.get("fault", "stale") not in ("lost after", "stale")
         if other and params.get("database_url") == "postgres":
             item.add_marker(pytest.mark.slow)
