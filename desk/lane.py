@@ -91,6 +91,7 @@ def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
         raise
     except VenueError as error:
         log.warning("%s: %s", work.lane, error)
+        work.failures.append(error)
         return intent.status, work.clock() + backoff(error)
     except Exception as error:
         log.exception("%s: unforeseen", work.lane)

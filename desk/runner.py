@@ -50,6 +50,9 @@ LATELY = timedelta(days=1)
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
+#: How long a lane that failed here is left to the other runners once it is due: the one that gave it back
+#: would be the first to see it due, each time, though it may be the only one that cannot reach the venue.
+_COURTESY = timedelta(seconds=2 * TICK)
 #: Seconds that the ears get to notice that they shall stop.
 _HEARING_ENDS = 1.0
 
@@ -75,6 +78,8 @@ class Runner:
         self._owner = f"{_MACHINE}:{os.getpid()}:{_started(os.getpid())}"
         self._held: dict[Lane, Claim] = {}
         self._seen: set[Lane] = set()
+        self._yielding: dict[Lane, datetime] = {}
+        self._among_others = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._alive = True
@@ -95,6 +100,7 @@ class Runner:
         """
         self._stop = stop
         self.muster()
+        self._among_others = True
         pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="lane")
         room = threading.Semaphore(THREADS)
         chores = _Chores(self)
@@ -216,13 +222,16 @@ class Runner:
     def _claim_next(self) -> Claim | None:
         now = self._clock()
         with self._store.read() as tx:
-            lanes = journal.due_lanes(tx, now=now, limit=THREADS)
+            lanes = journal.due_lanes(tx, now=now, limit=THREADS + len(self._yielding))
         for lane in lanes:
+            if now < self._yielding.get(lane, now):
+                continue
             with self._store.write() as tx:
                 claim = journal.claim(tx, lane=lane, owner=self._owner, now=now, lease=LEASE)
             if claim is not None:
                 with self._lock:
                     self._held[lane] = claim
+                    self._yielding.pop(lane, None)
                 mark("claimed")
                 return claim
         return None
@@ -237,6 +246,7 @@ class Runner:
 
     def _run(self, claim: Claim) -> None:
         due_at: datetime | None = self._clock() + _BACKOFF
+        failures: list[VenueError] = []
         try:
             work = Work(
                 store=self._store,
@@ -247,6 +257,7 @@ class Runner:
                 stopping=self._stop.is_set,
                 observe=self._venues.observe,
                 candles=self._venues.candles,
+                failures=failures,
             )
             due_at = run_lane(work, first=self._is_first(claim.lane))
             self._seen.add(claim.lane)
@@ -262,9 +273,12 @@ class Runner:
             log.error("%s: the database is not available: %s", claim.lane, error)
         except VenueError as error:
             log.warning("%s: %s", claim.lane, error)
+            failures.append(error)
             due_at = self._clock() + backoff(error)
         except Exception:
             log.exception("%s: unforeseen", claim.lane)
+        if self._among_others and failures and due_at is not None:
+            self._yielding[claim.lane] = due_at + _COURTESY
         self._give_back(claim, due_at)
 
     def _is_first(self, lane: Lane) -> bool:

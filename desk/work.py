@@ -6,13 +6,14 @@ Holds references and asks whether to stop; must never act on its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from desk.settings import Settings
 from exchanges import Capabilities, Exchange
 from store import Store
 from store.journal import Claim
+from trading.errors import VenueError
 from trading.model import AccountRules, Alert, Candle, Lane
 
 
@@ -39,6 +40,8 @@ class Work:
     stopping: Callable[[], bool]
     observe: Callable[[Lane, Alert, datetime], None]
     candles: Callable[[Lane, str], tuple[Sequence[Candle], str]]
+    #: What the venue did not do in this run, and ended it early.
+    failures: list[VenueError] = field(default_factory=list)
 
     @property
     def lane(self) -> Lane:
