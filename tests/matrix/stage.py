@@ -24,6 +24,7 @@ import psycopg
 import requests
 
 from desk import report
+from desk.runner import _started
 from store import Store, open_store
 from store._engine import sqlite_driver
 from tests.emulator.server import Fault, Server
@@ -402,9 +403,6 @@ class CoinStage(CoinBooks, Stage):
 
 
 def _lives(owner: str) -> bool:
-    """Whether the process that an owner names is there; what has ended and is not buried, is not."""
-    pid = owner.rsplit(":", 2)[1]
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    """Whether the process that an owner names is there."""
+    _, pid, started = owner.rsplit(":", 2)
+    return bool(started) and _started(int(pid)) == started

@@ -73,6 +73,8 @@ class Zygote:
         self._say.flush()
         while "pid" not in (told := self._line()):
             self._note(told)
+        # A number that was given out again: what is known of it is of another one.
+        self._ended.pop(told["pid"], None)
         return int(told["pid"])
 
     def ended(self) -> dict[int, int]:
