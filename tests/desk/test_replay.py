@@ -174,6 +174,35 @@ def test_the_rehearsal_is_what_the_whole_desk_does(seed: int, sqlite_url: str) -
     assert got == expected
 
 
+def test_what_arrives_swapped_or_adrift_ends_the_same_in_both(sqlite_url: str) -> None:
+    """DRIFT_MAIN=resync; each pair is of one moment."""
+
+    def says(prev: str, now: str) -> dict[str, str]:
+        return {"prev_market_position": prev, "market_position": now}
+
+    short = {"action": "sell", "long__SL": None, "long__TP": None, "short__SL": "50500", "short__TP": "48000"}
+    text = "\n".join(
+        (
+            line(0, id="1", **says("flat", "long")),
+            line(100, id="2", **short, **says("flat", "short")),
+            line(100, id="3", message="exit", **says("long", "flat")),
+            line(200, id="4", message="exit", **says("short", "flat")),
+            line(300, id="5", message="exit", **says("long", "flat")),
+            line(300, id="6", **says("flat", "long")),
+            line(400, id="7", **says("flat", "long")),
+            line(500, id="8", message="tp1_breakeven", **says("long", "flat")),
+            line(600, id="9", **short, **says("long", "flat")),
+            line(700, id="10", message="tp1_breakeven", **says("short", "short")),
+        )
+    )
+    expected, got = list(told(whole(text, {}, sqlite_url))), list(told(rehearsed(text)))
+    assert got == expected
+    statuses = [row[1] for row in expected if isinstance(row, tuple) and len(row) == 4]
+    assert statuses == [
+        *("DONE", "DONE", "EXPIRED", "DONE", "DONE", "EXPIRED", "DONE", "DONE", "DENIED", "DONE")
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(3, 9))
