@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from desk import daily
@@ -59,7 +59,7 @@ class Losses:
             told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
             self._halt(venue, account, f"{BY} of {account}: {told} (LIMITS_{account})")
         if rules.flatten:
-            self._flatten(lanes)
+            close(self._store, self._intake, lanes, by=BY, name=f"{BY} {now.date().isoformat()}")
 
     def _halt(self, venue: str, account: str, reason: str) -> None:
         with self._store.write() as tx:
@@ -72,15 +72,21 @@ class Losses:
             outbox.notify(tx, kind="alarm", text=f"{venue} {account}: {reason}", alert_id=None, now=now)
         log.error("%s %s: halted: %s", venue, account, reason)
 
-    def _flatten(self, lanes: list[Lane]) -> None:
-        """An exit for every position of ours, by the way that all exits go; one a day for each."""
-        day = self._clock().date().isoformat()
-        for lane in lanes:
-            with self._store.read() as tx:
-                is_ours = orders.lane_state(tx, lane).trade is not None
-                spelt = sentries.spelling(tx, lane)
-            if is_ours and spelt is not None:
-                body = {"message": "exit", "id": f"{BY} {day} {lane}"[:128], **spelt}
-                answer = self._intake.submit(json.dumps(body).encode(), by=BY)
-                if answer.code >= 300:
-                    log.error("%s is not closed: %s", lane, answer.body.get("message"))
+
+def close(store: Store, intake: Intake, lanes: Iterable[Lane], *, by: str, name: str) -> int:
+    """An exit for each lane that holds a trade of ours, by the way that all exits go; how many there are.
+
+    The same `name` asks for them once, however often it is called.
+    """
+    asked = 0
+    for lane in lanes:
+        with store.read() as tx:
+            is_ours = orders.lane_state(tx, lane).trade is not None
+            spelt = sentries.spelling(tx, lane)
+        if is_ours and spelt is not None:
+            body = {"message": "exit", "id": f"{name} {lane}"[:128], **spelt}
+            answer = intake.submit(json.dumps(body).encode(), by=by)
+            asked += answer.code < 300
+            if answer.code >= 300:
+                log.error("%s is not closed: %s", lane, answer.body.get("message"))
+    return asked
