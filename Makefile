@@ -5,13 +5,15 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/installed
 # Where `make demo` plays: paper, or emulated.
 VENUES := paper
+# What asks for known holes, in an environment of its own: it adds nothing to what it looks at.
+PIP_AUDIT := 2.10.1
 # More words for `make matrix`, such as --sample 2.
 ASK    :=
 # The money functions: every branch of them is tested.
 MONEY  := trading/sizing.py,trading/rounding.py,trading/ladder.py,trading/lifecycle.py,trading/reconcile.py,trading/pnl.py,trading/matching.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow matrix demo lint fmt check bench migrate
+.PHONY: help install run test slow matrix demo lint fmt check bench migrate audit
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -56,6 +58,11 @@ bench: install ## the benchmarks
 
 migrate: install ## bring the database to this version
 	@$(PYTHON) -m desk.migrate
+
+audit: install ## known holes in what is installed (asks the network)
+	@test -x $(VENV)/audit/bin/python || $(PYTHON) -m venv $(VENV)/audit
+	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
+	$(VENV)/audit/bin/pip-audit --requirement requirements.txt --no-deps --disable-pip
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@set -e; \

@@ -174,6 +174,8 @@ def test_every_answer_carries_safe_headers(client: FlaskClient) -> None:
         assert headers["Referrer-Policy"] == "no-referrer"
         assert headers["Cache-Control"] == "no-store"
         assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
+        assert headers["X-Frame-Options"] == "DENY"
 
 
 def test_robots_stay_out(client: FlaskClient) -> None:
