@@ -234,3 +234,12 @@ def test_no_secret_in_what_is_raised_or_shown(clock: Any) -> None:
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(store)
     assert "hunter2" not in shown
     assert "refused" in str(caught.value)
+
+
+def test_a_reason_never_holds_the_address_or_its_password() -> None:
+    address = _engine.resolve("postgres://desk:canary-7@db.test/desk")
+    whole = address.render_as_string(hide_password=False)
+    for said in ("password 'canary-7' was refused", f"no route to {whole}"):
+        error = DBAPIError("SELECT 1", {}, RuntimeError(said))
+        assert "canary-7" not in _engine.reason(error, address)
+        assert "***" in _engine.reason(error, address)

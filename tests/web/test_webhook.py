@@ -12,6 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from desk.intake import TRADINGVIEW_ADDRESSES
+from web.worker import hide_request
 
 ORDER = "/tradingview-to-webhook-order"
 STUDY = "/tradingview-to-discord-study"
@@ -176,6 +177,14 @@ def test_every_answer_carries_safe_headers(client: FlaskClient) -> None:
         assert "default-src 'none'" in headers["Content-Security-Policy"]
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
         assert headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_broken_request_is_not_repeated_in_the_log() -> None:
+    """It may hold a passphrase, and one that these settings do not know."""
+    said = ("Invalid request from ip=%s: %s", ("198.51.100.7", "Invalid HTTP request line: 'canary'"))
+    record = logging.LogRecord("gunicorn.error", logging.WARNING, "", 0, *said, None)
+    assert hide_request(record)
+    assert record.getMessage() == "Invalid request from ip=198.51.100.7"
 
 
 def test_robots_stay_out(client: FlaskClient) -> None:
