@@ -207,10 +207,13 @@ def test_anchors_are_written_where_something_grew(rig: Rig) -> None:
 # Tampered with
 
 
-def test_any_change_of_any_field_is_found(played: Store) -> None:
+@pytest.mark.parametrize(
+    "examples", [8, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+)
+def test_any_change_of_any_field_is_found(played: Store, examples: int) -> None:
     contents = {table: all_of(played, table) for table, _ in PLACES}
 
-    @settings(max_examples=20)
+    @settings(max_examples=examples)
     @given(data=st.data())
     def change(data: Any) -> None:
         table, name = data.draw(st.sampled_from(PLACES))
