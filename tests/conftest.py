@@ -58,7 +58,18 @@ _UNCOUNTED = frozenset(
 
 #: What these test does not care which database it is; on Postgres they are slow tests.
 _SQLITE_FIRST = frozenset(
-    {"test_execute.py", "test_faults.py", "test_feed.py", "test_promises.py", "test_votes.py"}
+    {
+        "test_commands.py",
+        "test_decide.py",
+        "test_execute.py",
+        "test_faults.py",
+        "test_feed.py",
+        "test_losses.py",
+        "test_promises.py",
+        "test_question.py",
+        "test_stance.py",
+        "test_votes.py",
+    }
 )
 
 _PREFIX = "desk-postgres-"

@@ -76,7 +76,7 @@ def test_a_runner_elsewhere_trades_without_asking(
     thread.start()
     try:
         settled = threading.Event()
-        for _ in range(3):
+        for _ in range(2):
             alert_id = rig.store_only("entry", **LONG)
             for _ in range(int(PATIENCE / 0.05)):
                 if rig.status(alert_id) == "DONE":
