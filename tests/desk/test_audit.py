@@ -208,7 +208,7 @@ def test_anchors_are_written_where_something_grew(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(
-    "examples", [8, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
+    "examples", [5, pytest.param(300, marks=[pytest.mark.slow, pytest.mark.timeout(600)])]
 )
 def test_any_change_of_any_field_is_found(played: Store, examples: int) -> None:
     contents = {table: all_of(played, table) for table, _ in PLACES}
@@ -381,6 +381,9 @@ def test_a_lane_does_not_wait_for_another(rig: Rig) -> None:
 # An older database
 
 
+@pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 def test_what_an_older_database_holds_is_chained_by_its_upgrade(rig: Rig, database_url: str) -> None:
     rig.send("entry", **LONG, **LADDER)
     rig.price("42500")
