@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select
 
@@ -96,6 +97,7 @@ class Crowd:
         self._lanes = list(itertools.product(accounts, names))[:pairs]
         self._house, self._count = house, count
         self._sent: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+        self._born = datetime.now(UTC) - timedelta(seconds=count // pairs + 1)
         self._acknowledged = 0
         self._room = threading.Condition()
         self._done = 0
@@ -147,6 +149,8 @@ class Crowd:
             fields = {"long": LONG, "short": SHORT, "exit": {"price": "42000"}}[kind]
             message = "exit" if kind == "exit" else "entry"
             extra = {} if kind == "exit" else {"size": size}
+            # Each is a second younger than the one before it: none of them overtook another on its way.
+            extra["time"] = (self._born + timedelta(seconds=turn)).strftime("%Y-%m-%dT%H:%M:%SZ")
             body = self._house.body(account, ticker, message=message, **fields, **extra)
             alert_id = self._house.accept(webs[turn % len(webs)], body)
             self._sent[account, ticker].append((alert_id, kind))
