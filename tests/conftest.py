@@ -21,6 +21,7 @@ import hypothesis
 import psutil
 import pytest
 
+import store._engine
 from store import Store, open_store
 from tests.databases import PostgresServer, migrate, serve, stop
 
@@ -71,6 +72,36 @@ _SQLITE_FIRST = frozenset(
         "test_votes.py",
     }
 )
+
+
+class _Compiled(dict[Any, Any]):
+    """Statements as SQLAlchemy compiled them: an engine has a dialect, and with it a cache, of its own, and
+    every test an engine. Here all engines for one kind of database share what any of them compiled.
+    """
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(self._shared(key), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        super().__setitem__(self._shared(key), compiled)
+
+    @staticmethod
+    def _shared(key: Any) -> Any:
+        dialect, *statement = key
+        return (type(dialect), dialect.dbapi, dialect.server_version_info, *statement)
+
+
+_COMPILED = _Compiled()
+_create_engine = store._engine.create_engine
+
+
+def _sharing(*args: Any, **options: Any) -> Any:
+    engine = _create_engine(*args, **options)
+    engine.update_execution_options(compiled_cache=_COMPILED)
+    return engine
+
+
+store._engine.create_engine = _sharing
 
 _PREFIX = "desk-postgres-"
 _LOOPBACK_NAMES = frozenset({"localhost", "", None})
