@@ -189,9 +189,10 @@ class PaperExchange:
         kind = self._split(symbol, "set_leverage")[2]
         if kind is InstrumentKind.SPOT and leverage > 1:
             self._refuse(InvalidOrder, "set_leverage", f"{symbol} is spot, its leverage is 1")
-        with self._write("set_leverage", symbol) as account:
+        with self._read("set_leverage") as account:
             if account.holding(symbol).leverage == leverage:
                 return
+        with self._write("set_leverage", symbol) as account:
             lowered = account.holding(symbol).leverage > leverage
             account.set_leverage(symbol, leverage)
             free = matching.free_collateral(cash=account.cash(), holdings=account.holdings())
@@ -266,13 +267,14 @@ class PaperExchange:
     def _take(self, account: PaperAccount, instrument: Instrument, order: Order, now: datetime) -> Order:
         if account.order(order.client_order_id) is not None:
             self._refuse(DuplicateOrder, "place", f"client order id {order.client_order_id} is taken")
+        holdings = account.holdings()
         holding = account.holding(order.symbol)
         book = holding.book
         self._known(book.price, order.symbol, "place")
         for rule in _paper.broken_rules(instrument, book, order):
             self._refuse(InvalidOrder, "place", f"{order.client_order_id}: {rule}")
         needed = matching.cost(holding=holding, order=order, fees=FEES)
-        free = matching.free_collateral(cash=account.cash(), holdings=account.holdings())
+        free = matching.free_collateral(cash=account.cash(), holdings=holdings)
         if needed > max(ZERO, free):
             self._refuse(
                 InsufficientFunds, "place", f"{order.client_order_id} needs {needed:f}, free is {free:f}"

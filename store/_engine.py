@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -94,6 +95,16 @@ def insert(tx: Connection, table: Table) -> postgresql.Insert:
     if tx.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)  # type: ignore[return-value]  # same methods, unrelated class
+
+
+def either(
+    table: Table, build: Callable[[postgresql.Insert], postgresql.Insert]
+) -> dict[str, postgresql.Insert]:
+    """An INSERT with ON CONFLICT for each kind of database, by its name: for what is built once."""
+    return {
+        "postgresql": build(postgresql.insert(table)),
+        "sqlite": build(sqlite.insert(table)),  # type: ignore[arg-type]  # as above
+    }
 
 
 def is_unavailable(error: BaseException) -> bool:

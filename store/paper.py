@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from store import Store, _engine
 from store._paper import LIQUIDITY, Account, last_price, liquidity
@@ -51,9 +51,7 @@ class SqlPaperLedger:
         """One account, opened if need be, locked until the block ends; committed if it ends well."""
         with self._store.write() as tx:
             # Price before account, as `observe` does: the other order could deadlock.
-            tx.execute(
-                select(paper_prices.c.price).where(paper_prices.c.symbol == symbol).with_for_update(read=True)
-            )
+            tx.execute(_STANDING, {"symbol": symbol})
             opened = Account(tx, venue, account, starting_balance)
             opened.open()
             yield opened
@@ -81,10 +79,8 @@ def observe(
     """
     currency = split(symbol)[1]
     need_positive(price=price)
-    tx.execute(
-        _engine.insert(tx, paper_prices).values(symbol=symbol, price=price, at=at).on_conflict_do_nothing()
-    )
-    known = tx.execute(select(paper_prices).where(paper_prices.c.symbol == symbol).with_for_update()).one()
+    tx.execute(_FIRST[tx.dialect.name], {"symbol": symbol, "price": price, "at": at})
+    known = tx.execute(_LOCKED, {"symbol": symbol}).one()
     if at < known.at:
         return ()
     cap = liquidity(tx, symbol=symbol)
@@ -97,7 +93,7 @@ def observe(
         if outcome.changed:
             account.save(outcome, at=now, fee_currency=currency)
             moved.append((venue, name, outcome))
-    tx.execute(update(paper_prices).where(paper_prices.c.symbol == symbol).values(price=price, at=at))
+    tx.execute(_MOVED, {"of_symbol": symbol, "new_price": price, "new_at": at})
     return tuple(moved)
 
 
@@ -130,9 +126,23 @@ def set_liquidity(tx: Connection, *, symbol: str, quantity: Decimal | None, now:
 
 def _accounts_with(tx: Connection, symbol: str) -> list[tuple[str, str]]:
     """In one order everywhere, so that two prices at once cannot deadlock."""
-    rows = tx.execute(
-        select(paper_positions.c.venue, paper_positions.c.account)
-        .where(paper_positions.c.symbol == symbol)
-        .order_by(paper_positions.c.venue, paper_positions.c.account)
-    )
-    return [(row.venue, row.account) for row in rows]
+    return [(row.venue, row.account) for row in tx.execute(_HOLDERS, {"symbol": symbol})]
+
+
+_LOCKED = select(paper_prices).where(paper_prices.c.symbol == bindparam("symbol")).with_for_update()
+_STANDING = (
+    select(paper_prices.c.price)
+    .where(paper_prices.c.symbol == bindparam("symbol"))
+    .with_for_update(read=True)
+)
+_FIRST = _engine.either(paper_prices, lambda new: new.on_conflict_do_nothing())
+_MOVED = (
+    update(paper_prices)
+    .where(paper_prices.c.symbol == bindparam("of_symbol"))
+    .values(price=bindparam("new_price"), at=bindparam("new_at"))
+)
+_HOLDERS = (
+    select(paper_positions.c.venue, paper_positions.c.account)
+    .where(paper_positions.c.symbol == bindparam("symbol"))
+    .order_by(paper_positions.c.venue, paper_positions.c.account)
+)
