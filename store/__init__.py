@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from store import _ears, _engine, chain
+from store import _ears, _engine, _lanes, chain
 from trading.errors import StoreUnavailable
 
 #: What `Store.write()` and `Store.read()` give: the first argument of every function of this package.
@@ -111,6 +111,7 @@ class Store:
             self._engine.connect() as connection,
             connection.execution_options(**{_engine.WRITES: wait}).begin(),
         ):
+            _lanes.begin(connection)
             chain.begin(connection)
             yield connection
             chain.close(connection)

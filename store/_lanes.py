@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam
 
 from trading.model import Lane
+
+_HELD = "desk_held"
 
 
 def at(table: Table, lane: Lane) -> ColumnElement[bool]:
@@ -22,3 +24,14 @@ def here(table: Table) -> ColumnElement[bool]:
 def place_of(lane: Lane) -> dict[str, Any]:
     """What a query with `here` is run with."""
     return {"lane_venue": lane.venue, "lane_account": lane.account, "lane_symbol": lane.symbol}
+
+
+def begin(tx: Connection) -> None:
+    """A writing transaction begins: no lane is locked yet."""
+    tx.info[_HELD] = set()
+
+
+def held_here(tx: Connection) -> set[Any]:
+    """The claims that were proved in this transaction."""
+    held: set[Any] = tx.info[_HELD]
+    return held

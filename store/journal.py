@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
-from store._lanes import at, here, place_of
+from store._lanes import at, held_here, here, place_of
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -51,6 +52,9 @@ _TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(inten
 _HELD = select(positions).where(here(positions)).with_for_update()
 _TOLD = insert(events).returning(*events.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
+
+#: What `alert_in` reads.
+STORED_ALERT = (alerts.c.body, alerts.c.subaccount, alerts.c.exchange, alerts.c.received_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,18 +270,25 @@ def renew(tx: Connection, *, claims: Iterable[Claim], now: datetime, lease: time
 
 def release(tx: Connection, held: Claim, *, due_at: datetime | None, now: datetime) -> None:
     """Gives a lane back, due again at `due_at`, or at once if somebody asked for a look meanwhile."""
-    if hold(tx, held).wakes != held.wakes:
+    if locked(tx, held).wakes != held.wakes:
         due_at = now
     tx.execute(
         update(positions).where(at(positions, held.lane)).values(owner=None, lease_until=None, due_at=due_at)
     )
 
 
-def hold(tx: Connection, held: Claim) -> Row[Any]:
+def hold(tx: Connection, held: Claim) -> None:
     """Locks the lane's row for this transaction; LostClaim if the claim is not the newest any more."""
+    if held not in held_here(tx):  # the lock lasts as long as the transaction
+        locked(tx, held)
+
+
+def locked(tx: Connection, held: Claim) -> Row[Any]:
+    """As `hold`; the row as it is now."""
     row = tx.execute(_HELD, place_of(held.lane)).one()
     if row.token != held.token:
         raise LostClaim(f"{held.lane}: taken by another runner")
+    held_here(tx).add(held)
     return row
 
 
@@ -314,7 +325,7 @@ def status_of(tx: Connection, intent_id: str) -> IntentStatus:
 
 def alert_of(tx: Connection, alert_id: str) -> Alert:
     """A stored alert, parsed again from its body."""
-    return _alert(tx.execute(_ALERT, {"id": alert_id}).one())
+    return alert_in(tx.execute(_ALERT, {"id": alert_id}).one())
 
 
 def advance(
@@ -422,12 +433,18 @@ def _unleased(now: datetime) -> Any:
     return or_(positions.c.lease_until.is_(None), positions.c.lease_until <= now)
 
 
-def _alert(row: Row[Any]) -> Alert:
+def alert_in(row: Row[Any]) -> Alert:
+    """The alert of a row with the columns of STORED_ALERT, parsed again from its body."""
+    return _parsed(row.body, row.subaccount, row.exchange, row.received_at)
+
+
+@lru_cache(maxsize=256)  # read at every look at its trade; a few kilobytes each
+def _parsed(body: str, subaccount: str, exchange: str, received_at: datetime) -> Alert:
     return parse(
-        decode(row.body.encode()),
-        default_subaccount=row.subaccount,
-        exchanges=(row.exchange,),
-        received_at=row.received_at,
+        decode(body.encode()),
+        default_subaccount=subaccount,
+        exchanges=(exchange,),
+        received_at=received_at,
     )
 
 
@@ -439,7 +456,7 @@ def _intent(row: Row[Any]) -> Intent:
         kind=AlertKind(row.kind),
         status=IntentStatus(row.status),
         route=Route(row.route),
-        alert=_alert(row),
+        alert=alert_in(row),
         received_at=row.received_at,
         effective_at=row.effective_at,
         expires_at=row.expires_at,

@@ -17,8 +17,8 @@ from sqlalchemy.engine import Connection, Result, Row
 
 from store import chain
 from store._lanes import at, here, place_of
-from store.journal import Claim, Intent, alert_of, hold, tell
-from store.tables import fills, intents, orders, positions
+from store.journal import STORED_ALERT, Claim, Intent, alert_in, hold, locked, tell
+from store.tables import alerts, fills, intents, orders, positions
 from trading import pnl
 from trading.errors import LostClaim
 from trading.lifecycle import OrderEvent, advance
@@ -43,11 +43,15 @@ UNSETTLED = (OrderStatus.SUBMITTED, OrderStatus.ACCEPTED, OrderStatus.PARTIALLY_
 # What every look asks, built once: building costs as much as asking.
 _OF_INTENT = select(orders).where(orders.c.intent_id == bindparam("intent")).order_by(orders.c.seq)
 _ORDER = select(orders).where(orders.c.client_order_id == bindparam("client_order_id"))
-_POSITION = select(positions).where(here(positions))
 _UNSETTLED_AT = select(orders).where(here(orders), orders.c.status.in_(UNSETTLED)).order_by(orders.c.seq)
 _MADE = insert(orders).returning(*orders.c)
 _FILLED = insert(fills).returning(*fills.c)
-_LAST_FILL = select(func.max(fills.c.at)).where(here(fills))
+_LAST_FILL = select(func.max(fills.c.at)).where(here(fills)).scalar_subquery()
+_STATE = (
+    select(positions, *STORED_ALERT, _LAST_FILL.label("last_fill_at"))
+    .outerjoin_from(positions, alerts, alerts.c.id == positions.c.intent_id)
+    .where(here(positions))
+)
 _BEGUN = select(orders.c.seq).where(orders.c.client_order_id == bindparam("entry")).scalar_subquery()
 _MOVED = (
     select(orders)
@@ -77,14 +81,14 @@ def of_intent(tx: Connection, intent_id: str) -> list[Order]:
 def lane_state(tx: Connection, lane: Lane) -> LaneState:
     """The lane as the journal has it."""
     place = place_of(lane)
-    row = tx.execute(_POSITION, place).one()
+    row = tx.execute(_STATE, place).one()
     return LaneState(
         ledger=_ledger(row),
         trade=None if row.intent_id is None else _trade(tx, row),
         unsettled=tuple(order_of(order) for order in tx.execute(_UNSETTLED_AT, place)),
         naked_since=row.naked_since,
         drift_since=row.drift_since,
-        last_fill_at=tx.execute(_LAST_FILL, place).scalar_one(),
+        last_fill_at=row.last_fill_at,
     )
 
 
@@ -228,7 +232,7 @@ def named(tx: Connection, client_order_id: str) -> Order:
 
 def add_fills(tx: Connection, held: Claim, news: Iterable[Fill], *, now: datetime) -> list[Fill]:
     """Adds executions that are not known yet to the ledger of the lane; returns those."""
-    row = hold(tx, held)
+    row = locked(tx, held)
     ledger, added = _ledger(row), []
     for fill in news:
         known = exists().where(at(fills, held.lane), fills.c.trade_id == fill.trade_id)
@@ -254,7 +258,7 @@ def numbered(tx: Connection, lane: Lane, numbers: Iterable[str]) -> list[Order]:
 def price(tx: Connection, held: Claim, made: Iterable[Order], *, now: datetime) -> None:
     """Gives orders that filled their average price out of their fills, where the venue's answer had none."""
     hold(tx, held)
-    unpriced = {order.client_order_id for order in made if order.average_price is None}
+    unpriced = {o.client_order_id for o in made if o.filled_quantity and o.average_price is None}
     for name in unpriced:
         order = hold_order(tx, held, name)
         if not order.filled_quantity or order.average_price is not None:
@@ -273,7 +277,7 @@ def correct(
     tx: Connection, held: Claim, *, quantity: Decimal, average_price: Decimal | None, now: datetime
 ) -> None:
     """Takes the venue's word for the position where the fills do not explain it."""
-    ledger = _ledger(hold(tx, held))
+    ledger = _ledger(locked(tx, held))
     corrected = pnl.Ledger(
         quantity=quantity,
         average_price=average_price if quantity else None,
@@ -293,7 +297,7 @@ def move_stop(tx: Connection, held: Claim, *, stop_price: Decimal, now: datetime
 
 def end_trade(tx: Connection, held: Claim, *, reason: str, now: datetime) -> None:
     """The lane follows no trade any more; orders of it that never left are dropped."""
-    row = hold(tx, held)
+    row = locked(tx, held)
     if row.intent_id is not None:
         tell(tx, row.intent_id, "closed", reason, now, lane=held.lane)
         for order in of_intent(tx, row.intent_id):
@@ -463,7 +467,7 @@ def _keep(tx: Connection, held: Claim, ledger: pnl.Ledger, now: datetime) -> Non
 
 def _trade(tx: Connection, row: Row[Any]) -> Trade:
     made = of_intent(tx, row.intent_id)
-    alert = alert_of(tx, row.intent_id)
+    alert = alert_in(row)
     entry = next(order for order in made if order.role is Role.ENTRY)
     place = place_of(Lane(row.venue, row.account, row.symbol))
     moved = tx.execute(_MOVED, {**place, "entry": entry.client_order_id, "intent": row.intent_id})

@@ -17,6 +17,7 @@ from store._engine import insert
 _HALT = "HALT"
 _RESUMED = "RESUMED"
 _BEAT = "BEAT "
+_HALTED = select(tables.state.c.value, tables.state.c.at).where(tables.state.c.key == _HALT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +47,7 @@ def resume(tx: Connection, *, by: str, now: datetime) -> bool:
 
 def halted(tx: Connection) -> Halt | None:
     """The halt in force, if any."""
-    state = tables.state.c
-    row = tx.execute(select(state.value, state.at).where(state.key == _HALT)).first()
+    row = tx.execute(_HALTED).first()
     if row is None:
         return None
     said = json.loads(row.value)
