@@ -11,7 +11,7 @@ import logging
 from ipaddress import ip_address
 from typing import Any
 
-from flask import Request, Response, current_app, make_response, render_template, request
+from flask import Flask, Request, Response, current_app, make_response, render_template, request
 
 from desk.session import LIFETIME, form_key
 from desk.wiring import Desk
@@ -82,6 +82,13 @@ def page(template: str, code: int = 200, **model: Any) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+def prepare(app: Flask) -> None:
+    """Compiles the templates and packs the files, so that the first view need not wait for it."""
+    for name in app.jinja_env.list_templates(extensions=["html"]):
+        app.jinja_env.get_template(name)
+    shown.pack()
 
 
 def key_of(asked: Request) -> str:

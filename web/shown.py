@@ -129,6 +129,12 @@ def file(name: str) -> File | None:
     return File(content, gzip.compress(content, mtime=0), kind, hashlib.sha256(content).hexdigest()[:12])
 
 
+def pack() -> None:
+    """Reads every file of the pages."""
+    for name in _names():
+        file(name)
+
+
 def asset(name: str) -> str:
     """The address of a file, with its version. ValueError if there is none."""
     found = file(name)

@@ -14,6 +14,8 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker
 
+from web import browser
+
 #: Seconds that a sender may take for a whole request.
 READ_LIMIT = 10.0
 #: The same, once this process is asked to end.
@@ -33,6 +35,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def init_process(self) -> None:
         logging.getLogger("gunicorn.error").addFilter(hide_request)
         super().init_process()
+
+    def run(self) -> None:
+        """Serves until told to stop."""
+        # Beside the first requests: to be asked for a page at once is rarer than to be sent an alert.
+        threading.Thread(target=browser.prepare, args=(self.wsgi,), daemon=True).start()
+        super().run()
 
     def handle(self, conn: Any) -> Any:
         """Serves one connection in a thread of the pool."""

@@ -23,6 +23,7 @@ from desk.settings import load
 from store import Store, open_store
 from store.tables import alerts, events, fills, intents, orders, positions
 from tests.web.person import Visitor
+from web.browser import prepare
 
 ALERTS = 100_000
 ROUNDS = 9
@@ -55,6 +56,7 @@ def measure(url: str) -> None:
     made = door.create_app(
         load(values | {"DATABASE_URL": url, "RUNNER": "off", "RISK_MAIN": "1", "LEVERAGE_MAIN": "3"})
     )
+    prepare(made)  # as each worker does when it begins
     visitor = Visitor(made, PASSWORD)
     visitor.log_in()
     last = visitor.get("/api/alerts?limit=1").get_json()["alerts"][0]["id"]

@@ -16,6 +16,8 @@ from store import charts, watch
 from store.tables import fills, intents
 from tests.web.person import Visitor
 from trading.model import IntentStatus
+from web import shown
+from web.browser import prepare
 
 
 @pytest.fixture
@@ -256,3 +258,15 @@ def test_on_a_live_desk_paper_is_marked_and_never_added_to_what_is_real(
     assert "+5,000.00" in page
     assert "-7.00" not in page
     assert "4,993" not in page
+
+
+def test_a_worker_has_every_template_and_file_ready_before_the_first_view(visitor: Visitor) -> None:
+    shown.file.cache_clear()
+    prepare(visitor.client.application)
+    environment = visitor.client.application.jinja_env
+    assert environment.cache is not None
+    assert {name for _, name in environment.cache} == set(environment.list_templates(extensions=["html"]))
+    packed = shown.file.cache_info().misses
+    assert packed >= 8
+    assert visitor.get("/").status_code == 200
+    assert shown.file.cache_info().misses == packed
