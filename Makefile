@@ -3,6 +3,8 @@
 VENV   := .venv
 PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/installed
+# What builds the site, in an environment of its own: the server starts without it.
+DOCS   := $(VENV)/docs
 # Where `make demo` plays: paper, or emulated.
 VENUES := paper
 # What asks for known holes, in an environment of its own: it adds nothing to what it looks at.
@@ -13,7 +15,7 @@ ASK    :=
 MONEY  := trading/sizing.py,trading/rounding.py,trading/ladder.py,trading/lifecycle.py,trading/reconcile.py,trading/pnl.py,trading/matching.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow matrix demo lint fmt check bench migrate audit
+.PHONY: help install run test slow matrix demo lint fmt docs check bench migrate audit
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -50,7 +52,11 @@ fmt: install ## let ruff rewrite what it can
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-check: lint test ## lint and test
+docs: $(DOCS)/installed ## the site of docs/, into site/ (any warning is an error)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --clean
+	@echo "site/index.html"
+
+check: lint docs test ## lint, docs and test
 
 bench: install ## the benchmarks
 	@$(PYTHON) -m tests.bench.answer
@@ -80,3 +86,8 @@ $(STAMP): requirements.txt requirements-dev.txt
 	echo "installing into $(VENV)"; \
 	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
 	touch $@
+
+$(DOCS)/installed: requirements-docs.txt | $(STAMP)
+	@test -x $(DOCS)/bin/python || $(PYTHON) -m venv $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@

@@ -91,6 +91,30 @@ def test_runtime_requirements_are_pinned_and_hold_no_test_tool() -> None:
     assert not {name for name in names if re.search(r"pytest|hypothesis|mypy|ruff|coverage|pgserver", name)}
 
 
+def test_what_builds_the_site_is_pinned_and_agrees_with_the_rest() -> None:
+    site = requirements("requirements-docs.txt")
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][^ ;]*", line) for line in site)
+    others = dict(
+        line.split("==")
+        for name in ("requirements.txt", "requirements-dev.txt")
+        for line in requirements(name)
+        if ";" not in line
+    )
+    for name, version in (line.split("==") for line in site):
+        assert others.get(name, version) == version
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    told = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    navigation = re.findall(r"^ +- .*: (\S+\.md)$", told.partition("\nnav:\n")[2], re.MULTILINE)
+    waiting = re.findall(
+        r"^  (\S+\.md)$", told.partition("\nnot_in_nav: |\n")[2].partition("\nhooks:")[0], re.MULTILINE
+    )
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")}
+    assert len(navigation) == len(set(navigation))
+    assert pages - set(waiting) == set(navigation)
+
+
 def requirements(name: str) -> list[str]:
     lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith(("#", "-r "))]
