@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,9 +29,9 @@ from desk.stages import mark
 from desk.teller import Teller
 from desk.venues import Venues
 from desk.work import Stopping, Work
-from store import Store, chain, journal, open_store, sentries, switches
+from store import Store, chain, journal, open_store, outbox, sentries, switches
 from store.journal import Claim
-from trading.errors import Denied, LostClaim, StoreUnavailable, VenueError
+from trading.errors import Denied, LostClaim, StoreUnavailable, Throttled, VenueError
 from trading.lifecycle import IntentEvent
 from trading.model import Lane
 
@@ -53,6 +53,8 @@ _BACKOFF = timedelta(seconds=5)
 #: How long a lane that failed here is left to the other runners once it is due: the one that gave it back
 #: would be the first to see it due, each time, though it may be the only one that cannot reach the venue.
 _COURTESY = timedelta(seconds=2 * TICK)
+#: A venue that shuts the door on this address for longer than this wants a person's eye.
+_LONG_BAN = timedelta(seconds=30)
 #: Seconds that the ears get to notice that they shall stop.
 _HEARING_ENDS = 1.0
 
@@ -79,6 +81,7 @@ class Runner:
         self._held: dict[Lane, Claim] = {}
         self._seen: set[Lane] = set()
         self._yielding: dict[Lane, datetime] = {}
+        self._shut: dict[str, datetime] = {}
         self._among_others = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -279,7 +282,25 @@ class Runner:
             log.exception("%s: unforeseen", claim.lane)
         if self._among_others and failures and due_at is not None:
             self._yielding[claim.lane] = due_at + _COURTESY
+        self._tell_of_ban(claim.lane, failures)
         self._give_back(claim, due_at)
+
+    def _tell_of_ban(self, lane: Lane, failures: Sequence[VenueError]) -> None:
+        """A person is told once of each ban that a lane meets: nobody here can act while it lasts."""
+        shut = max((each.after for each in failures if isinstance(each, Throttled)), default=timedelta())
+        now = self._clock()
+        if shut < _LONG_BAN or self._shut.get(lane.venue, now) > now:
+            return
+        self._shut[lane.venue] = now + shut
+        until = f"{now + shut:%H:%M} UTC" if shut < LATELY else f"{now + shut:%Y-%m-%d %H:%M} UTC"
+        text = f"{lane}: {lane.venue} takes nothing from this address until {until}: look after it by hand"
+        log.error("%s", text)
+        try:
+            with self._store.write() as tx:
+                outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
+        except StoreUnavailable as error:
+            del self._shut[lane.venue]
+            log.error("%s: not told yet: %s", lane, error)
 
     def _is_first(self, lane: Lane) -> bool:
         """Whether this process comes for the first time to a lane that has traded before."""

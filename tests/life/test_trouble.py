@@ -85,8 +85,11 @@ def test_a_ban_of_days_is_over_where_the_next_process_is_not_banned(
     life.wait(4)
     asked = len(life.server.log)
     life.wait(200, step=20)
-    # What is banned here asks nobody.
+    # What is banned here asks nobody, and a person knows.
     assert len(life.server.log) == asked
+    with life.store.read() as tx:
+        told = [note.text for note in outbox.unposted(tx, 200) if "takes nothing from this" in note.text]
+    assert len(told) == 1, told
     life.server._banned_until = None
     life.die()
     life.settle()
