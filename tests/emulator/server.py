@@ -87,6 +87,7 @@ class Server:
         self.log: list[Seen] = []
         self.failures: list[BaseException] = []
         self._faults: dict[Key, Fault] = {}
+        self._coming: list[tuple[str, Fault]] = []
         self._late: list[tuple[Request, Seen]] = []
         self._counts: Counter[str] = Counter()
         self._numbers = 0
@@ -143,6 +144,17 @@ class Server:
             assert key not in self._faults, f"{key} has a fault already"
             self._faults[key] = Fault(kind)
 
+    def fault_next(self, kind: Fault | str, *, method: str) -> None:
+        """Does `kind` to the next request of that method, whatever it asks for."""
+        with self._state:
+            self._coming.append((method, Fault(kind)))
+
+    def forget_faults(self) -> None:
+        """Those that no request has met."""
+        with self._state:
+            self._faults.clear()
+            self._coming.clear()
+
     @property
     def unfired(self) -> dict[Key, Fault]:
         """Faults whose request has not come."""
@@ -198,6 +210,11 @@ class Server:
             self._counts[name] += 1
             key = (name, self._counts[name])
             fault = self._faults.pop(key, None)
+            for coming in self._coming if fault is None else ():
+                if coming[0] == request.method:
+                    self._coming.remove(coming)
+                    fault = coming[1]
+                    break
             seen = Seen(
                 number=self._numbers,
                 method=request.method,
