@@ -68,7 +68,7 @@ migrate: install ## bring the database to this version
 audit: install ## known holes in what is installed (asks the network)
 	@test -x $(VENV)/audit/bin/python || $(PYTHON) -m venv $(VENV)/audit
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
-	$(VENV)/audit/bin/pip-audit --requirement requirements.txt --no-deps --disable-pip
+	$(VENV)/audit/bin/pip-audit --strict --requirement requirements.txt --no-deps --disable-pip
 
 $(STAMP): requirements.txt requirements-dev.txt
 	@set -e; \
