@@ -34,6 +34,7 @@ VARIABLES = (
     "PORT",
     "WEB_CONCURRENCY",
     "RUNNER",
+    "BOT",
     "LIVE_TRADING",
     "DEFAULT_SUBACCOUNT",
     "PAPER_BALANCE",
@@ -109,6 +110,7 @@ class Settings:
     port: int = 8000
     web_concurrency: int = 1
     runner: Literal["embedded", "off"] = "embedded"
+    bot: Literal["embedded", "off"] = "off"
     live_trading: bool = False
     accounts: Mapping[str, Account] = field(default_factory=dict)
     default_subaccount: str | None = None
@@ -193,6 +195,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         port=read.integer("PORT", 8000, low=1, high=65535),
         web_concurrency=read.integer("WEB_CONCURRENCY", 1, low=1, high=64),
         runner="off" if read.choice("RUNNER", ("embedded", "off")) == "off" else "embedded",
+        bot="embedded" if read.choice("BOT", ("off", "embedded")) == "embedded" else "off",
         live_trading=read.switch("LIVE_TRADING"),
         accounts=MappingProxyType(accounts),
         default_subaccount=_default_subaccount(read) or only,

@@ -7,20 +7,18 @@ Never touches a `.env` that is there, and never listens beyond this machine.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
+from desk.children import WEB, Bot, Children
 from desk.settings import ENV_FILE, ROOT, Settings, environment, load
 from trading.alert import account_of
 from trading.errors import SettingsError
@@ -28,15 +26,12 @@ from trading.errors import SettingsError
 HOST = "127.0.0.1"
 #: What an alert says to be simulated, come what may.
 PAPER = "PAPER"
-#: Seconds: until the first answer; from then until all is well; for a child to end in.
+#: Seconds: until the first answer; from then until all is well.
 START_LIMIT = 60.0
 HEALTH_LIMIT = 10.0
-STOP_LIMIT = 10.0
-#: Seconds until a bot that died is started again: the first time, and the longest.
-BOT_AGAIN, BOT_LONGEST = 5.0, 60.0
 _TICK = 0.1
 
-_WEB, _BOT, _MIGRATION = "the web server", "the bot", "the migration of the database"
+_MIGRATION = "the migration of the database"
 _NOW = "@NOW@"
 _FIRST_ENV = """\
 # Made by `make run` on the first start, and never touched by it again.
@@ -55,70 +50,6 @@ RISK_MAIN=1
 # Notional / free collateral, at most.
 LEVERAGE_MAIN=3
 """
-
-
-class Children:
-    """Processes that live and die together, each in a session of its own: Ctrl-C is for us to pass on."""
-
-    def __init__(self, home: Path, variables: Mapping[str, str]) -> None:
-        self._home = home
-        self._variables = dict(variables)
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, *arguments: str) -> None:
-        """Starts `python -m …`."""
-        command = [sys.executable, "-m", *arguments]
-        self._running[name] = subprocess.Popen(
-            command, cwd=self._home, env=self._variables, start_new_session=True
-        )
-
-    def ended(self) -> dict[str, int]:
-        """Exit status by name, of those that ended by themselves."""
-        return {name: code for name, child in self._running.items() if (code := child.poll()) is not None}
-
-    def forget(self, name: str) -> None:
-        """One that was to end, and did."""
-        del self._running[name]
-
-    def end(self) -> None:
-        """Asks all to end, and makes them when STOP_LIMIT is over; a repeat is no error."""
-        for child in self._running.values():
-            child.terminate()
-        deadline = time.monotonic() + STOP_LIMIT
-        for child in self._running.values():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.wait(max(0.0, deadline - time.monotonic()))
-            # Itself, if it would not end, and what a dead one left behind.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        self._running.clear()
-
-
-class _Bot:
-    """The bot beside the server, where there is to be one; `look` now and then."""
-
-    def __init__(self, children: Children, *, wanted: bool) -> None:
-        self._children = children
-        self._due: float | None = time.monotonic() if wanted else None
-        self._began = 0.0
-        self._pause = BOT_AGAIN
-
-    def look(self) -> None:
-        """Starts it when it is due, and says so when it died."""
-        now = time.monotonic()
-        if self._due is not None and now >= self._due:
-            self._children.start(_BOT, "discord_bot")
-            self._began, self._due = now, None
-        code = self._children.ended().get(_BOT)
-        if code is None:
-            return
-        self._children.forget(_BOT)
-        if now - self._began > BOT_LONGEST:
-            self._pause = BOT_AGAIN
-        again = f"trading goes on, and it is started again in {self._pause:g} s"
-        print(f"desk: {_BOT} ended (status {code}); {again}", file=sys.stderr, flush=True)
-        self._due, self._pause = now + self._pause, min(self._pause * 2, BOT_LONGEST)
 
 
 class _Failed(Exception):
@@ -207,8 +138,8 @@ def _run(children: Children, settings: Settings, stop: threading.Event, home: Pa
     if code[_MIGRATION]:
         raise _Failed("the database could not be brought to this version; the reason stands above")
     children.forget(_MIGRATION)
-    children.start(_WEB, "gunicorn", "app:app", "--bind", f"{HOST}:{settings.port}")
-    bot = _Bot(children, wanted=settings.discord_token is not None)
+    children.start(WEB, "gunicorn", "app:app", "--bind", f"{HOST}:{settings.port}")
+    bot = Bot(children, wanted=settings.discord_token is not None)
     health = _await_health(children, bot, settings.port, stop)
     if health is None:
         return
@@ -217,7 +148,7 @@ def _run(children: Children, settings: Settings, stop: threading.Event, home: Pa
         _check_alive(children, bot)
 
 
-def _await_health(children: Children, bot: _Bot, port: int, stop: threading.Event) -> int | None:
+def _await_health(children: Children, bot: Bot, port: int, stop: threading.Event) -> int | None:
     """The status that /health settled on; None when `stop` was set before."""
     began, answered = time.monotonic(), None
     while not stop.is_set():
@@ -245,7 +176,7 @@ def _health(port: int) -> int | None:
         connection.close()
 
 
-def _check_alive(children: Children, bot: _Bot) -> None:
+def _check_alive(children: Children, bot: Bot) -> None:
     bot.look()
     for name, code in children.ended().items():
         raise _Failed(f"{name} ended by itself (status {code}); the reason stands above")

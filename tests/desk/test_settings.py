@@ -97,6 +97,7 @@ def test_env_example_works_but_for_the_passphrase(tmp_path: Path, monkeypatch: p
         "approval_max_drift",
         "paper_balance",
         "runner",
+        "bot",
     ):
         assert getattr(found, name) == getattr(bare, name)
 
@@ -319,6 +320,7 @@ def test_switches(name: str, value: str, on: bool) -> None:
         ("LIVE_TRADING", "2"),
         ("TRADINGVIEW_IPS_ONLY", "on"),
         ("RUNNER", "thread"),
+        ("BOT", "1"),
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
@@ -355,13 +357,16 @@ def test_numbers_and_times() -> None:
         PORT="80",
         WEB_CONCURRENCY="2",
         RUNNER="OFF",
+        BOT="Embedded",
         MAX_ALERT_AGE="0",
         APPROVAL_TIMEOUT="30",
         APPROVAL_MAX_DRIFT="0",
         PAPER_BALANCE="2500.5",
         TRUSTED_PROXIES="1",
     )
-    assert (found.port, found.web_concurrency, found.runner, found.trusted_proxies) == (80, 2, "off", 1)
+    assert (found.port, found.web_concurrency, found.trusted_proxies) == (80, 2, 1)
+    assert (found.runner, found.bot) == ("off", "embedded")
+    assert (loaded().runner, loaded().bot) == ("embedded", "off")
     assert found.max_alert_age is None
     assert (found.approval_timeout, found.approval_max_drift) == (timedelta(seconds=30), 0)
     assert found.paper_balance == Decimal("2500.5")

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from desk import up
+from desk import children, up
 from desk.settings import ROOT, VARIABLES, environment, load
 
 PASSPHRASE = "correct horse"
@@ -227,7 +227,7 @@ def test_a_web_server_that_does_not_answer(
 ) -> None:
     monkeypatch.setattr(up, "START_LIMIT", 0.5)
     write(home / "app.py", "import time\ntime.sleep(600)")
-    monkeypatch.setattr(up, "STOP_LIMIT", 0.5)
+    monkeypatch.setattr(children, "STOP_LIMIT", 0.5)
     assert gives_up(env_file, home, capfd) == "desk: the web server did not answer within 0.5 s"
 
 
@@ -253,7 +253,7 @@ def test_a_web_server_that_dies_takes_the_bot_along(
 def test_a_bot_that_dies_is_started_again_and_takes_nobody_along(
     env_file: Path, home: Path, port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "BOT_AGAIN", 0.1)
+    monkeypatch.setattr(children, "BOT_AGAIN", 0.1)
     text = f"WEBHOOK_PASSPHRASE={PASSPHRASE}\nDISCORD_TOKEN=token-of-the-bot\nDISCORD_CHANNEL_ID=1\n"
     write(env_file, text)
     write(home / "discord_bot" / "__init__.py", "")
@@ -281,7 +281,7 @@ def test_stopped_while_the_database_is_migrated(env_file: Path, home: Path, numb
 
 
 def test_stopped_while_it_waits(env_file: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(up, "STOP_LIMIT", 0.5)
+    monkeypatch.setattr(children, "STOP_LIMIT", 0.5)
     write(home / "app.py", "import time\nopen('began', 'w').close()\ntime.sleep(600)")
     with meanwhile(lambda: wait_for((home / "began").exists)):
         assert up.main(env_file, home) == 0
@@ -300,15 +300,15 @@ def test_nohup_outlives_the_terminal(env_file: Path, home: Path, port: int) -> N
 
 
 def test_a_child_that_will_not_end_is_made_to(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(up, "STOP_LIMIT", 0.2)
+    monkeypatch.setattr(children, "STOP_LIMIT", 0.2)
     text = "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nopen('deaf', 'w').close()\n"
     write(home / "stubborn.py", text + "time.sleep(600)")
-    children = up.Children(home, os.environ)
-    children.start("it", "stubborn")
+    family = children.Children(home, os.environ)
+    family.start("it", "stubborn")
     wait_for((home / "deaf").exists)
-    assert children.ended() == {}
-    children.end()
-    children.end()
+    assert family.ended() == {}
+    family.end()
+    family.end()
     assert not [each for each in psutil.Process().children() if "stubborn" in each.cmdline()]
 
 
