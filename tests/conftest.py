@@ -37,6 +37,7 @@ _HERE = Path(__file__).parent
 #: counting lines would take these half as long again.
 _UNCOUNTED = frozenset(
     {
+        "deploy",
         "life",
         "pine",
         "scale",
