@@ -15,7 +15,7 @@ ASK    :=
 MONEY  := trading/sizing.py,trading/rounding.py,trading/ladder.py,trading/lifecycle.py,trading/reconcile.py,trading/pnl.py,trading/matching.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test slow matrix demo lint fmt docs check bench migrate audit
+.PHONY: help install run test slow matrix demo lint fmt docs check release bench migrate audit
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +57,9 @@ docs: $(DOCS)/installed ## the site of docs/, into site/ (any warning is an erro
 	@echo "site/index.html"
 
 check: lint docs test ## lint, docs and test
+
+release: lint ## whether this tree can be released, and what to type then (does nothing)
+	@$(PYTHON) -m tests.release
 
 bench: install ## the benchmarks
 	@$(PYTHON) -m tests.bench.answer
