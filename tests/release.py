@@ -1,4 +1,4 @@
-"""`make release`: whether this tree can be released, and what would be typed then. Tags nothing, pushes nothing.
+"""`make release`: whether this tree can be released, and what to type then. Tags nothing, pushes nothing.
 
 The version stands in pyproject.toml; CHANGELOG.md begins with what it brings.
 """
@@ -56,9 +56,8 @@ def main(root: Path = ROOT) -> int:
         print("\n".join(["not to be released:", *(f"  {each}" for each in found)]))
         return 1
     number = version(root)
-    print(
-        f"desk {number} could be released from {_git(root, 'rev-parse', '--short', 'HEAD')}; nothing was done."
-    )
+    commit = _git(root, "rev-parse", "--short", "HEAD")
+    print(f"desk {number} could be released from {commit}; nothing was done.")
     print("What .ci/run and `make slow` say counts; then:\n")
     print(f"git tag --annotate v{number} --cleanup=verbatim --file=- <<'END'")
     print(f"desk {number}\n\n{newest(root)[1]}\nEND")
