@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +31,10 @@ from trading.errors import SettingsError
 #: Seconds that a transaction waits for its turn before the answer is "not now".
 PATIENCE = 2.0
 
+#: The part of it that a transaction may say nothing for: who waits for what it has locked outlasts a process
+#: that was cut off.
+SILENCE = 0.75
+
 #: Option of a connection that may write; on SQLite the milliseconds that it waits for other processes.
 WRITES = "desk_writes"
 
@@ -41,6 +45,11 @@ _ROOT = Path(__file__).resolve().parents[1]
 _VARIABLE = "DATABASE_URL"
 _CONTENDED_STATES = frozenset({"40001", "40P01", "55P03"})
 _NO_SCHEMA_STATES = frozenset({"42P01", "42703", "3F000"})
+
+_WHERE_KNOWN = (
+    "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
+    " WHERE current_setting(name, true) IS NOT NULL"
+)
 
 _log = logging.getLogger(__name__)
 
@@ -205,7 +214,7 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
     limits = {
         "connect_timeout": 2,
         "application_name": "desk",
-        # A peer that vanished without a word is noticed by these, not by the pool's ping.
+        # A server that vanished without a word is noticed by these, not by the pool's ping.
         "tcp_user_timeout": 3000,
         "keepalives_idle": 10,
         "keepalives_interval": 3,
@@ -225,6 +234,11 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
         | {name: value for name, value in limits.items() if name not in address.query},
     )
 
+    # One statement, and not many in a pipeline: between those the server waits without any limit for the
+    # next one, with all that the transaction has locked, and the wire may have been cut there.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
+    event.listen(engine, "do_executemany", _one_by_one)
+
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
         # SET and not start-up options: connection poolers refuse those.
@@ -232,8 +246,25 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
         connection.execute(
             f"SET statement_timeout = {int(statements * 1000)};"
             f"SET lock_timeout = {int(patience * 1000)};"
-            f"SET idle_in_transaction_session_timeout = {int(statements * 2000)}"
+            f"SET idle_in_transaction_session_timeout = {int(patience * SILENCE * 1000)}"
         )
+        # What ends a session whose process vanished, as far as this server's version knows of it.
+        wanted = {
+            # By the kernel, also where the session holds nothing and only takes a place.
+            "tcp_user_timeout": "3000",
+            "tcp_keepalives_idle": "3",
+            "tcp_keepalives_interval": "1",
+            "tcp_keepalives_count": "3",
+            # Of a message that arrived in part the server awaits the rest under no other limit than this.
+            "transaction_timeout": str(int(statements * 2000)),
+        }
+        connection.execute(_WHERE_KNOWN, (list(wanted), list(wanted.values())))
         connection.autocommit = False
 
     return engine
+
+
+def _one_by_one(cursor: Any, statement: str, parameters: Sequence[Any], context: Any) -> bool:
+    for each in parameters:
+        cursor.execute(statement, each)
+    return True

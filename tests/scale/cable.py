@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 _CHUNK = 65536
@@ -16,11 +17,14 @@ _CHUNK = 65536
 class Cable:
     """`with Cable(target) as cable:` passes on what comes to `cable.port`, both ways.
 
-    `target` is a TCP address, or the path of a Unix socket.
+    `target` is a TCP address, or the path of a Unix socket; `tap` is given what comes to the port.
     """
 
-    def __init__(self, target: tuple[str, int] | str) -> None:
+    def __init__(
+        self, target: tuple[str, int] | str, *, tap: Callable[[bytes], None] = lambda data: None
+    ) -> None:
         self._target = target
+        self._tap = tap
         self._door = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._door.getsockname()[1])
         self._whole = threading.Event()
@@ -78,7 +82,7 @@ class Cable:
                     self._ends |= {near, far}
                 back = threading.Thread(target=self._pass, args=(far, near), daemon=True)
                 back.start()
-                self._pass(near, far)
+                self._pass(near, far, self._tap)
                 back.join()
                 with self._lock:
                     self._ends -= {near, far}
@@ -90,9 +94,12 @@ class Cable:
             return far
         return socket.create_connection(self._target)
 
-    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass(
+        self, source: socket.socket, sink: socket.socket, tap: Callable[[bytes], None] = lambda data: None
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_CHUNK):
+                tap(data)
                 self._whole.wait()
                 sink.sendall(data)
         # Either end gone is both ends gone.

@@ -184,7 +184,8 @@ def test_postgres_is_limited_and_durable(postgres_url: str) -> None:
     wanted = {
         "statement_timeout": "5s",
         "lock_timeout": "2s",
-        "idle_in_transaction_session_timeout": "10s",
+        "idle_in_transaction_session_timeout": "1500ms",
+        "transaction_timeout": "10s",
         "application_name": "desk",
         "transaction_isolation": "read committed",
     }
