@@ -137,9 +137,14 @@ class Runner:
         """Prolongs what is in hand."""
         with self._lock:
             claims = list(self._held.values())
-        if claims:
+        if not claims:
+            return
+        with self._store.write() as tx:
+            locked = journal.renew(tx, claims=claims, now=self._clock(), lease=LEASE, wait=False)
+        # Each by itself: who waits for one lane must not keep others from theirs.
+        for claim in locked:
             with self._store.write() as tx:
-                journal.renew(tx, claims=claims, now=self._clock(), lease=LEASE)
+                journal.renew(tx, claims=[claim], now=self._clock(), lease=LEASE)
 
     def free_dead(self) -> None:
         """Frees lanes whose runner, on this machine, is no more: nobody has to wait for their leases."""
@@ -148,7 +153,8 @@ class Runner:
         if dead:
             with self._store.write() as tx:
                 count = journal.release_owners(tx, owners=dead)
-            log.warning("took over %d lanes of a runner that died", count)
+            if count:
+                log.warning("took over %d lanes of a runner that died", count)
 
     def sweep(self) -> None:
         """Finds lanes that hold undone intents and that nobody would look at."""

@@ -19,7 +19,7 @@ from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, upd
 from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
-from store._lanes import at, held_here, here, place_of
+from store._lanes import at, held_here, here, place_of, unlocked
 from store.tables import alert_keys, alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -52,6 +52,26 @@ _TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(inten
 _HELD = select(positions).where(here(positions)).with_for_update()
 _TOLD = insert(events).returning(*events.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
+_NOW: Any = bindparam("now")
+_UNTIL: Any = bindparam("until")
+_FREE = or_(positions.c.lease_until.is_(None), positions.c.lease_until <= _NOW)
+_DUE = (
+    select(positions.c.venue, positions.c.account, positions.c.symbol)
+    .where(positions.c.due_at <= _NOW, _FREE)
+    .order_by(positions.c.due_at)
+    .limit(bindparam("most"))
+)
+_CLAIM = (
+    update(positions)
+    .where(here(positions), unlocked(positions, here(positions), positions.c.due_at <= _NOW, _FREE))
+    .values(token=positions.c.token + 1, owner=bindparam("by"), lease_until=_UNTIL)
+    .returning(positions.c.token, positions.c.wakes)
+)
+_MINE = and_(
+    here(positions), positions.c.token == bindparam("my_token"), positions.c.lease_until.is_not(None)
+)
+_RENEW = update(positions).where(_MINE).values(lease_until=_UNTIL)
+_RENEW_FREE = _RENEW.where(unlocked(positions, _MINE))
 
 #: What `alert_in` reads.
 STORED_ALERT = (alerts.c.body, alerts.c.subaccount, alerts.c.exchange, alerts.c.received_at)
@@ -203,11 +223,15 @@ def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
 
 def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
     """Makes every lane of an instrument due: its price moved."""
-    _wake(tx, positions.c.symbol == symbol, now)
+    which = positions.c.symbol == symbol
+    # Locked in one order: two that lock several must not lock each other out.
+    place = positions.c
+    tx.execute(select(place.token).where(which).order_by(place.venue, place.account).with_for_update()).all()
+    _wake(tx, which, now)
 
 
 def look_at(tx: Connection, *, lane: Lane, now: datetime) -> None:
-    """Makes one lane due: somebody saw there what its own looks may not have."""
+    """Makes one lane due: somebody saw there what its own looks may not have. Of several, in their order."""
     _wake(tx, at(positions, lane), now)
 
 
@@ -218,7 +242,10 @@ def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
 
 
 def wake_forgotten(tx: Connection, *, now: datetime) -> int:
-    """Makes lanes due that hold undone intents or a trade, and no due time; returns how many there were."""
+    """Makes lanes due that hold undone intents or a trade, and no due time; returns how many there were.
+
+    What somebody has locked is not forgotten.
+    """
     undone = exists().where(
         intents.c.venue == positions.c.venue,
         intents.c.account == positions.c.account,
@@ -227,45 +254,37 @@ def wake_forgotten(tx: Connection, *, now: datetime) -> int:
     )
     return tx.execute(
         update(positions)
-        .where(positions.c.due_at.is_(None), or_(undone, positions.c.intent_id.is_not(None)))
+        .where(
+            unlocked(positions, positions.c.due_at.is_(None), or_(undone, positions.c.intent_id.is_not(None)))
+        )
         .values(due_at=now)
     ).rowcount
 
 
 def due_lanes(tx: Connection, *, now: datetime, limit: int) -> list[Lane]:
     """Lanes that want a look and that nobody holds, the longest due first."""
-    rows = tx.execute(
-        select(positions.c.venue, positions.c.account, positions.c.symbol)
-        .where(positions.c.due_at <= now, _unleased(now))
-        .order_by(positions.c.due_at)
-        .limit(limit)
-    )
-    return [Lane(row.venue, row.account, row.symbol) for row in rows]
+    return [Lane(*row) for row in tx.execute(_DUE, {"now": now, "most": limit})]
 
 
 def claim(tx: Connection, *, lane: Lane, owner: str, now: datetime, lease: timedelta) -> Claim | None:
-    """Takes a due lane with a new token, or None if somebody else has it or it is no longer due."""
-    row = tx.execute(
-        update(positions)
-        .where(at(positions, lane), positions.c.due_at <= now, _unleased(now))
-        .values(token=positions.c.token + 1, owner=owner, lease_until=now + lease)
-        .returning(positions.c.token, positions.c.wakes)
-    ).one_or_none()
+    """Takes a due lane with a new token, or None if somebody else has it, has it locked, or it is not due."""
+    asked = {**place_of(lane), "by": owner, "now": now, "until": now + lease}
+    row = tx.execute(_CLAIM, asked).one_or_none()
     return None if row is None else Claim(lane=lane, token=row.token, wakes=row.wakes, owner=owner)
 
 
-def renew(tx: Connection, *, claims: Iterable[Claim], now: datetime, lease: timedelta) -> None:
-    """Prolongs the leases of claims that are still the newest ones."""
-    for held in claims:
-        tx.execute(
-            update(positions)
-            .where(
-                at(positions, held.lane),
-                positions.c.token == held.token,
-                positions.c.lease_until.is_not(None),
-            )
-            .values(lease_until=now + lease)
-        )
+def renew(
+    tx: Connection, *, claims: Iterable[Claim], now: datetime, lease: timedelta, wait: bool = True
+) -> list[Claim]:
+    """Prolongs the leases of claims that are still the newest ones; returns the others, and without `wait`
+    those whose lanes somebody has locked at this moment.
+    """
+    prolong, until = _RENEW if wait else _RENEW_FREE, now + lease
+    return [
+        held
+        for held in claims
+        if not tx.execute(prolong, {**place_of(held.lane), "my_token": held.token, "until": until}).rowcount
+    ]
 
 
 def release(tx: Connection, held: Claim, *, due_at: datetime | None, now: datetime) -> None:
@@ -293,12 +312,13 @@ def locked(tx: Connection, held: Claim) -> Row[Any]:
 
 
 def release_owners(tx: Connection, *, owners: Sequence[str]) -> int:
-    """Frees the lanes of processes that are known to be dead; returns how many."""
+    """Frees the lanes of processes that are known to be dead, but for what is locked at this moment; returns
+    how many.
+    """
     if not owners:
         return 0
-    return tx.execute(
-        update(positions).where(positions.c.owner.in_(owners)).values(owner=None, lease_until=None)
-    ).rowcount
+    theirs = unlocked(positions, positions.c.owner.in_(owners))
+    return tx.execute(update(positions).where(theirs).values(owner=None, lease_until=None)).rowcount
 
 
 def owners(tx: Connection) -> list[str]:
@@ -427,10 +447,6 @@ def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
 def _wake(tx: Connection, which: Any, now: datetime) -> None:
     tx.execute(update(positions).where(which).values(due_at=now, wakes=positions.c.wakes + 1))
     _ears.tell(tx)
-
-
-def _unleased(now: datetime) -> Any:
-    return or_(positions.c.lease_until.is_(None), positions.c.lease_until <= now)
 
 
 def alert_in(row: Row[Any]) -> Alert:

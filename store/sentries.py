@@ -91,9 +91,9 @@ def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
         order.status.in_(UNSETTLED),
     )
     rows = tx.execute(
-        select(
-            place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed")
-        ).where(place.venue == venue, place.account == account)
+        select(place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed"))
+        .where(place.venue == venue, place.account == account)
+        .order_by(place.symbol)
     )
     # Amounts are text to the database: 0.000 is not 0 there.
     return {row.symbol: row.quantity for row in rows if row.quantity or row.followed}
@@ -107,11 +107,10 @@ def symbols(tx: Connection, *, venue: str, account: str) -> list[str]:
 
 
 def traded_since(tx: Connection, since: datetime) -> list[Lane]:
-    """Lanes with orders that changed since then."""
+    """Lanes with orders that changed since then, in their order."""
     order = tables.orders.c
-    rows = tx.execute(
-        select(order.venue, order.account, order.symbol).where(order.updated_at >= since).distinct()
-    )
+    place = (order.venue, order.account, order.symbol)
+    rows = tx.execute(select(*place).where(order.updated_at >= since).distinct().order_by(*place))
     return [Lane(row.venue, row.account, row.symbol) for row in rows]
 
 
