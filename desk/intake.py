@@ -103,13 +103,16 @@ class Intake:
         accounts = self._accounts_of(body.passphrase)
         if accounts is not None and not accounts:
             return self._unknown(address, now)
-        with self._store.write() as tx:
+
+        def take(tx: Transaction) -> Answer:
             if not known and self._gate.is_locked(tx, address, now):
                 return refused(429, _LOCKED)
             answer = self._take(tx, body, route, Source.TRADINGVIEW, now, live=not paper, accounts=accounts)
             if answer.code == 401:
                 self._gate.fail(tx, address, now)
             return answer
+
+        return self._store.retry_write(take)
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
         """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""

@@ -122,6 +122,25 @@ def test_a_price_locks_its_lanes_in_one_order(make_rig: Any, postgres_url: str, 
     moving.join()
 
 
+def test_an_alert_that_meets_a_deadlock_is_stored(
+    rig: Any, two: tuple[str, str], postgres_url: str, admin: Any
+) -> None:
+    answers: list[Any] = []
+    alert = threading.Thread(target=lambda: answers.append(rig.post("exit", id="x")))
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SET deadlock_timeout = '20s'")  # it is the alert that is given up
+        other.execute("SELECT FROM positions WHERE symbol = %s FOR UPDATE", (HERE.symbol,))
+        alert.start()
+        until_waits_for_a_lock(admin)
+        other.execute(
+            "INSERT INTO alert_keys (key, alert_id, fingerprint, taken_at)"
+            " SELECT 'id:MAIN:x', alert_id, fingerprint, taken_at FROM alert_keys LIMIT 1"
+        )
+        other.rollback()
+    alert.join()
+    assert [answer.code for answer in answers] == [202]
+
+
 def until_waits_for_a_lock(admin: Any) -> None:
     asked = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     while admin.execute(asked).rowcount == 0:
