@@ -11,8 +11,8 @@ import random
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -28,17 +28,25 @@ _SENDERS = 8
 _BACKLOG = 40
 #: Seconds without an alert that ends: then none will.
 _STANDSTILL = 120.0
+#: What is answered with 5xx TradingView sends again, so many times and after so many seconds.
+_AGAIN, _PAUSE = 3, 5.0
 #: From one to the next: an entry, its reversal, an exit, and so on with another size.
 _TURN = ("long", "short", "exit", "short", "long", "exit")
 
 
 @dataclass(slots=True)
 class Report:
-    """What came of it. `wrong` holds a line for each lane or alert that is not as it must be."""
+    """What came of it. `wrong` holds a line for each lane or alert that is not as it must be.
+
+    `overtaken` are entries that got lost on their way to the venue, and were not sent again because the
+    lane's next alert had come; `sent_again` were answered with 5xx.
+    """
 
     alerts: int = 0
     lanes: int = 0
     troubles: int = 0
+    overtaken: int = 0
+    sent_again: int = 0
     seconds: float = 0.0
     statuses: Counter[str] = field(default_factory=Counter)
     notices: Counter[str] = field(default_factory=Counter)
@@ -50,6 +58,7 @@ class Report:
         lines = [
             f"{self.alerts} alerts over {self.lanes} account-instrument pairs, {self.seconds:.0f} s: {said}",
             f"runners killed or cut off: {self.troubles}; alarms: {loud or 'none'}",
+            f"entries lost and overtaken: {self.overtaken}; alerts sent again: {self.sent_again}",
             f"traded twice, lost, or out of order: {len(self.wrong)}",
         ]
         return "\n".join([*lines, *self.wrong[:20]])
@@ -99,8 +108,10 @@ class Crowd:
         self._sent: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
         self._born = datetime.now(UTC) - timedelta(seconds=count // pairs + 1)
         self._acknowledged = 0
+        self._sent_again = 0
         self._room = threading.Condition()
         self._done = 0
+        self._over = False
 
     def run(self, trouble: Trouble, tell: Callable[[str], None] = lambda _: None) -> Report:
         """Sends all amid that trouble, waits for the last alert; what came of it."""
@@ -109,40 +120,50 @@ class Crowd:
         report = Report(lanes=len(self._lanes))
         with ThreadPoolExecutor(_SENDERS) as pool:
             sending = [pool.submit(self._send, webs, number) for number in range(_SENDERS)]
-            moved_at, next_word = began, began
-            while True:
-                done, now = self._ended(), time.monotonic()
-                moved_at = now if done != self._done else moved_at
+            try:
+                self._wait(sending, trouble, tell, report)
+            finally:
                 with self._room:
-                    self._done = done
+                    self._over = True
                     self._room.notify_all()
-                if all(each.done() for each in sending) and done == self._acknowledged:
-                    break
-                if now - moved_at > _STANDSTILL:
-                    report.wrong.append(f"{self._acknowledged - done} alerts never ended")
-                    break
-                trouble.disturb(done)
-                if now >= next_word:
-                    next_word = now + 10
-                    tell(
-                        f"{self._acknowledged} of {self._count} sent, {done} ended, {trouble.count} troubles"
-                    )
-                time.sleep(0.25)
-            for each in sending:
-                each.result()
         report.alerts, report.seconds = self._acknowledged, time.monotonic() - began
-        report.troubles = trouble.count
+        report.troubles, report.sent_again = trouble.count, self._sent_again
         self._look(report)
         return report
+
+    def _wait(
+        self, sending: list[Future[None]], trouble: Trouble, tell: Callable[[str], None], report: Report
+    ) -> None:
+        """Until all are sent and have ended, or nothing moves any more."""
+        moved_at = next_word = time.monotonic()
+        while True:
+            done, now = self._ended(), time.monotonic()
+            moved_at = now if done != self._done else moved_at
+            with self._room:
+                self._done = done
+                self._room.notify_all()
+            for each in sending:
+                if each.done():
+                    each.result()
+            if all(each.done() for each in sending) and done == self._acknowledged:
+                return
+            if now - moved_at > _STANDSTILL:
+                report.wrong.append(f"{self._acknowledged - done} alerts never ended")
+                return
+            trouble.disturb(done)
+            if now >= next_word:
+                next_word = now + 10
+                tell(f"{self._acknowledged} of {self._count} sent, {done} ended, {trouble.count} troubles")
+            time.sleep(0.25)
 
     def _send(self, webs: list[Process], number: int) -> None:
         lanes = self._lanes[number::_SENDERS]
         plan = [lane for _ in range(-(-self._count // len(self._lanes))) for lane in lanes]
         for account, ticker in plan:
             with self._room:
-                if self._acknowledged >= self._count:
+                self._room.wait_for(lambda: self._over or self._acknowledged - self._done < _BACKLOG)
+                if self._over or self._acknowledged >= self._count:
                     return
-                self._room.wait_for(lambda: self._acknowledged - self._done < _BACKLOG, timeout=600)
             turn = len(self._sent[account, ticker])
             kind = _TURN[turn % len(_TURN)]
             size = f"0.0{1 + turn % 7}"
@@ -152,10 +173,22 @@ class Crowd:
             # Each is a second younger than the one before it: none of them overtook another on its way.
             extra["time"] = (self._born + timedelta(seconds=turn)).strftime("%Y-%m-%dT%H:%M:%SZ")
             body = self._house.body(account, ticker, message=message, **fields, **extra)
-            alert_id = self._house.accept(webs[turn % len(webs)], body)
+            alert_id = self._deliver(webs[turn % len(webs)], body)
             self._sent[account, ticker].append((alert_id, kind))
             with self._room:
                 self._acknowledged += 1
+
+    def _deliver(self, web: Process, body: bytes) -> str:
+        """As TradingView does it; the alert's id."""
+        for _ in range(_AGAIN):
+            answer = self._house.send(web, body)
+            if answer is not None and answer.status_code < 500:
+                assert answer.status_code in (200, 202), answer.text
+                return str(answer.json()["alert_id"])
+            with self._room:
+                self._sent_again += 1
+            time.sleep(_PAUSE)
+        return self._house.accept(web, body)
 
     def _ended(self) -> int:
         store = open_store(self._house.url)
@@ -171,7 +204,15 @@ class Crowd:
         house = self._house
         symbols = {row.id: (row.account, row.symbol) for row in house.rows(intents)}
         report.statuses.update(row.status for row in house.rows(intents))
-        ends = Counter(row.reason for row in house.rows(intents) if row.status != "DONE")
+        overtaken = {
+            row.id
+            for row in house.rows(intents)
+            if row.status == "EXPIRED" and row.reason.startswith("overtaken by the ")
+        }
+        report.overtaken = len(overtaken)
+        ends = Counter(
+            row.reason for row in house.rows(intents) if row.status != "DONE" and row.id not in overtaken
+        )
         report.wrong += [f"{count} ended with: {reason}" for reason, count in ends.most_common(5)]
         report.notices.update(
             row.kind for row in house.rows(notices) if row.kind in ("alarm", "drift", "rejected")
@@ -189,7 +230,7 @@ class Crowd:
         for lane, sent in self._sent.items():
             if not sent:
                 continue
-            wanted = list(_expected(sent))
+            wanted = list(_expected(sent, overtaken))
             place = symbols.get(sent[0][0])
             if place is None:
                 report.wrong.append(f"{lane}: {sent[0][0]} is not stored")
@@ -199,19 +240,18 @@ class Crowd:
             if got != wanted:
                 report.wrong.append(f"{lane}: {_differ(wanted, got)}")
             for alert_id, kind in sent:
-                if kind != "exit" and entered[alert_id] != quantities.get(alert_id):
-                    report.wrong.append(
-                        f"{lane}: {alert_id} entered {entered[alert_id]} of {quantities.get(alert_id)}"
-                    )
+                whole = 0 if alert_id in overtaken else quantities.get(alert_id)
+                if kind != "exit" and entered[alert_id] != whole:
+                    report.wrong.append(f"{lane}: {alert_id} entered {entered[alert_id]} of {whole}")
 
 
-def _expected(sent: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def _expected(sent: list[tuple[str, str]], overtaken: Collection[str]) -> list[tuple[str, str]]:
     """The fills of a lane, by alert and role: what is open is closed first."""
     steps, is_open = [], False
     for alert_id, kind in sent:
         if is_open:
             steps.append((alert_id, "x"))
-        is_open = kind != "exit"
+        is_open = kind != "exit" and alert_id not in overtaken
         if is_open:
             steps.append((alert_id, "e"))
     return steps
