@@ -43,9 +43,14 @@ def listen(engine: Engine, heard: Callable[[], None], stop: threading.Event) -> 
                 driver.execute(f"LISTEN {_CHANNEL}")
                 deaf = False
                 heard()
-                while not stop.is_set():
-                    for _ in driver.notifies(timeout=_BREATH, stop_after=1):
-                        heard()
+                try:
+                    while not stop.is_set():
+                        for _ in driver.notifies(timeout=_BREATH, stop_after=1):
+                            heard()
+                except psycopg.Error as error:
+                    # Else it would be cleaned up to be used again, which fails, with a traceback in the log.
+                    connection.invalidate(error)
+                    raise
         except (SQLAlchemyError, psycopg.Error) as error:
             if not deaf:
                 _log.warning(

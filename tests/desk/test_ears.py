@@ -52,7 +52,9 @@ def test_a_stored_alert_is_heard(rig: Any, word: threading.Event) -> None:
     assert word.wait(PATIENCE)
 
 
-def test_a_lost_connection_is_made_again(rig: Any, word: threading.Event, postgres_url: str) -> None:
+def test_a_lost_connection_is_made_again(
+    rig: Any, word: threading.Event, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as other:
         ended = other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -63,6 +65,8 @@ def test_a_lost_connection_is_made_again(rig: Any, word: threading.Event, postgr
     word.clear()
     rig.store_only("entry", **LONG)
     assert word.wait(PATIENCE)
+    # Nobody is needed for that.
+    assert [record.levelname for record in caplog.records if record.name != "desk.intake"] == ["WARNING"]
 
 
 def test_a_runner_elsewhere_trades_without_asking(
