@@ -1,4 +1,4 @@
-"""A database of each earlier schema with a trade open in it: an upgrade keeps every row, and the trade goes on."""
+"""A database of each earlier schema with a trade open in it: every row is kept, and the trade goes on."""
 
 from __future__ import annotations
 
