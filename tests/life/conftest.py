@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import shutil
@@ -218,7 +219,10 @@ def lives(
             store.close()
             server.close()
             assert not server.failures, server.failures
-        opened.clear()
+        if opened:
+            opened.clear()
+            # A life is a ring of objects: its threads and connections would stay until the collector comes by.
+            gc.collect()
 
     def make(name: str, *, account: dict[str, Any] | None = None, **environ: str) -> Life:
         """`account` is what a spot account has besides OWN."""
