@@ -104,15 +104,20 @@ class Intake:
         if accounts is not None and not accounts:
             return self._unknown(address, now)
 
+        meant = self._meant(body, now)
+
         def take(tx: Transaction) -> Answer:
             if not known and self._gate.is_locked(tx, address, now):
                 return refused(429, _LOCKED)
-            answer = self._take(tx, body, route, Source.TRADINGVIEW, now, live=not paper, accounts=accounts)
+            answer = self._take(
+                tx, body, meant, route, Source.TRADINGVIEW, now, live=not paper, accounts=accounts
+            )
             if answer.code == 401:
                 self._gate.fail(tx, address, now)
             return answer
 
-        return self._store.retry_write(take)
+        place = () if isinstance(meant, AlertInvalid) else (meant.account, meant.symbol, meant.fingerprint)
+        return self._store.shared_write(take, place)
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
         """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""
@@ -131,15 +136,28 @@ class Intake:
             return refused(error.code, error.reason, field=error.field, mend=error.mend)
         with self._store.write() as tx:
             now = self._clock()
-            answer = self._take(tx, body, Route.DISCORD, Source.DISCORD, now)
+            answer = self._take(tx, body, self._meant(body, now), Route.DISCORD, Source.DISCORD, now)
             if answer.code < 300:
                 journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", now)
             return answer
+
+    def _meant(self, body: Body, now: datetime) -> Alert | AlertInvalid:
+        """What a body asks for, or why it asks for nothing."""
+        try:
+            return parse(
+                body,
+                default_subaccount=self._settings.default_subaccount,
+                exchanges=self._exchanges,
+                received_at=now,
+            )
+        except AlertInvalid as error:
+            return error
 
     def _take(
         self,
         tx: Transaction,
         body: Body,
+        alert: Alert | AlertInvalid,
         route: Route,
         source: Source,
         now: datetime,
@@ -147,15 +165,8 @@ class Intake:
         live: bool = True,
         accounts: Collection[str] | None = None,
     ) -> Answer:
-        try:
-            alert = parse(
-                body,
-                default_subaccount=self._settings.default_subaccount,
-                exchanges=self._exchanges,
-                received_at=now,
-            )
-        except AlertInvalid as error:
-            return self._refuse(tx, body.text, error, route, now)
+        if isinstance(alert, AlertInvalid):
+            return self._refuse(tx, body.text, alert, route, now)
         if accounts is not None and alert.account not in accounts:
             _log.warning("an alert for account %s came with the passphrase of another", alert.account)
             return refused(401, NOT_LET_IN)

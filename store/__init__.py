@@ -16,6 +16,7 @@ from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from store import _ears, _engine, _lanes, chain
+from store._company import Company
 from trading.errors import StoreUnavailable
 
 #: What `Store.write()` and `Store.read()` give: the first argument of every function of this package.
@@ -50,6 +51,7 @@ class Store:
             else engine
         )
         self._turn = threading.Lock()
+        self._company = Company(self.retry_write)
 
     def __repr__(self) -> str:
         return f"Store({self._engine.dialect.name})"
@@ -91,6 +93,13 @@ class Store:
                         raise
             with self._write() as tx:
                 return work(tx)
+
+    def shared_write(self, work: Callable[[Connection], T], place: tuple[str, ...] = ()) -> T:
+        """As `retry_write`, in company of the works that other threads bring meanwhile: one commit for all.
+
+        `place` names the rows that `work` locks.
+        """
+        return self._company.write(work, place)
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Calls `heard` whenever a process makes a lane due, until `stop` is set.

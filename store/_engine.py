@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -52,6 +52,8 @@ _WHERE_KNOWN = (
 )
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def resolve(url: str) -> URL:
@@ -106,9 +108,7 @@ def insert(tx: Connection, table: Table) -> postgresql.Insert:
     return sqlite.insert(table)  # type: ignore[return-value]  # same methods, unrelated class
 
 
-def either(
-    table: Table, build: Callable[[postgresql.Insert], postgresql.Insert]
-) -> dict[str, postgresql.Insert]:
+def either(table: Table, build: Callable[[postgresql.Insert], T]) -> dict[str, T]:
     """An INSERT with ON CONFLICT for each kind of database, by its name: for what is built once."""
     return {
         "postgresql": build(postgresql.insert(table)),

@@ -51,6 +51,8 @@ _WHOLE = select(
 _TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
 _HELD = select(positions).where(here(positions)).with_for_update()
 _TOLD = insert(events).returning(*events.c)
+_STORED = insert(alerts).returning(*alerts.c)
+_MEANT = insert(intents).returning(*intents.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
 _NOW: Any = bindparam("now")
 _UNTIL: Any = bindparam("until")
@@ -144,45 +146,43 @@ def record(
         return Recorded(outcome=outcome, alert_id=first.alert_id, status=IntentStatus(known))
     lane = Lane(venue, alert.account, alert.symbol)
     stored = tx.execute(
-        insert(alerts)
-        .values(
-            id=alert_id,
-            received_at=received_at,
-            source=source,
-            route=route,
-            exchange=alert.exchange,
-            subaccount=alert.subaccount,
-            account=alert.account,
-            ticker=alert.ticker,
-            symbol=alert.symbol,
-            kind=alert.kind,
-            action=json.loads(body).get("action"),
-            message=alert.message,
-            sent_at=alert.sent_at,
-            price=alert.price,
-            body=body,
-        )
-        .returning(*alerts.c)
+        _STORED,
+        {
+            "id": alert_id,
+            "received_at": received_at,
+            "source": source,
+            "route": route,
+            "exchange": alert.exchange,
+            "subaccount": alert.subaccount,
+            "account": alert.account,
+            "ticker": alert.ticker,
+            "symbol": alert.symbol,
+            "kind": alert.kind,
+            "action": json.loads(body).get("action"),
+            "message": alert.message,
+            "sent_at": alert.sent_at,
+            "price": alert.price,
+            "body": body,
+        },
     ).one()
     chain.keep(tx, alerts, stored, alert_id=alert_id, lane=lane)
     if not status.is_final:
         _open_lane(tx, lane, received_at)
     meant = tx.execute(
-        insert(intents)
-        .values(
-            id=alert_id,
-            seq=stored.seq,
-            venue=venue,
-            account=alert.account,
-            symbol=alert.symbol,
-            kind=alert.kind,
-            status=status,
-            reason=reason,
-            effective_at=effective_at(alert=alert, received_at=received_at),
-            attempts=0,
-            updated_at=received_at,
-        )
-        .returning(*intents.c)
+        _MEANT,
+        {
+            "id": alert_id,
+            "seq": stored.seq,
+            "venue": venue,
+            "account": alert.account,
+            "symbol": alert.symbol,
+            "kind": alert.kind,
+            "status": status,
+            "reason": reason,
+            "effective_at": effective_at(alert=alert, received_at=received_at),
+            "attempts": 0,
+            "updated_at": received_at,
+        },
     ).one()
     chain.keep(tx, intents, meant, alert_id=alert_id, lane=lane)
     tell(tx, alert_id, "received", f"{alert.message} {alert.ticker} by {source}", received_at, lane=lane)
@@ -410,37 +410,16 @@ def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None
 def _take_key(
     tx: Connection, key: str, alert: Alert, alert_id: str, now: datetime, free_before: datetime | None
 ) -> bool:
-    values = {"alert_id": alert_id, "fingerprint": alert.fingerprint, "taken_at": now}
-    statement = _engine.insert(tx, alert_keys).values(key=key, **values)
+    values = {"key": key, "alert_id": alert_id, "fingerprint": alert.fingerprint, "taken_at": now}
     if free_before is None:
-        statement = statement.on_conflict_do_nothing(index_elements=["key"])
-    else:
-        statement = statement.on_conflict_do_update(
-            index_elements=["key"], set_=values, where=alert_keys.c.taken_at <= free_before
-        )
-    return tx.execute(statement.returning(alert_keys.c.key)).first() is not None
+        return tx.execute(_KEY[tx.dialect.name], values).first() is not None
+    return tx.execute(_FREE_KEY[tx.dialect.name], values | {"free_before": free_before}).first() is not None
 
 
 def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
-    tx.execute(
-        _engine.insert(tx, positions)
-        .values(
-            venue=lane.venue,
-            account=lane.account,
-            symbol=lane.symbol,
-            quantity=ZERO,
-            realised_pnl=ZERO,
-            fees=ZERO,
-            token=0,
-            wakes=1,
-            due_at=now,
-            updated_at=now,
-        )
-        .on_conflict_do_update(
-            index_elements=["venue", "account", "symbol"],
-            set_={"due_at": now, "wakes": positions.c.wakes + 1},
-        )
-    )
+    new = {"venue": lane.venue, "account": lane.account, "symbol": lane.symbol, "token": 0, "wakes": 1}
+    new |= {"quantity": ZERO, "realised_pnl": ZERO, "fees": ZERO, "due_at": now, "updated_at": now}
+    tx.execute(_OPENED[tx.dialect.name], new)
     _ears.tell(tx)
 
 
@@ -483,3 +462,23 @@ def _intent(row: Row[Any]) -> Intent:
 def _headline(alert: Alert, reason: str) -> str:
     side = f" {alert.side}" if alert.side else ""
     return f"{alert.message}{side} {alert.symbol} ({alert.account}){': ' + reason if reason else ''}"
+
+
+_KEY = _engine.either(
+    alert_keys, lambda new: new.on_conflict_do_nothing(index_elements=["key"]).returning(alert_keys.c.key)
+)
+_FREE_KEY = _engine.either(
+    alert_keys,
+    lambda new: new.on_conflict_do_update(
+        index_elements=["key"],
+        set_={name: new.excluded[name] for name in ("alert_id", "fingerprint", "taken_at")},
+        where=alert_keys.c.taken_at <= bindparam("free_before"),
+    ).returning(alert_keys.c.key),
+)
+_OPENED = _engine.either(
+    positions,
+    lambda new: new.on_conflict_do_update(
+        index_elements=["venue", "account", "symbol"],
+        set_={"due_at": new.excluded.due_at, "wakes": positions.c.wakes + 1},
+    ),
+)

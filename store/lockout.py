@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, delete, select
+from sqlalchemy import Connection, bindparam, case, delete, select
 
 from store import tables
 from store._engine import insert
+
+_FAILURES = select(tables.auth_failures.c.failures).where(
+    tables.auth_failures.c.address == bindparam("of"), tables.auth_failures.c.since > bindparam("after")
+)
 
 
 def fail(tx: Connection, address: str, *, now: datetime, window: timedelta) -> int:
@@ -33,10 +37,7 @@ def fail(tx: Connection, address: str, *, now: datetime, window: timedelta) -> i
 
 def failures(tx: Connection, address: str, *, now: datetime, window: timedelta) -> int:
     """How many failures the address has in its window."""
-    known = tables.auth_failures.c
-    found = tx.execute(
-        select(known.failures).where(known.address == address, known.since > now - window)
-    ).scalar_one_or_none()
+    found = tx.execute(_FAILURES, {"of": address, "after": now - window}).scalar_one_or_none()
     return found or 0
 
 

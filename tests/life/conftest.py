@@ -221,7 +221,7 @@ def lives(
             assert not server.failures, server.failures
         if opened:
             opened.clear()
-            # A life is a ring of objects: its threads and connections would stay until the collector comes by.
+            # A life is a ring of objects: its threads and connections would stay until it is collected.
             gc.collect()
 
     def make(name: str, *, account: dict[str, Any] | None = None, **environ: str) -> Life:

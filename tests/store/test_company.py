@@ -1,0 +1,182 @@
+"""Works of several threads share a commit; each comes to its own end, and none is told before the commit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event, insert, select, text, update
+
+from store import Store, _engine, open_store
+from store._engine import sqlite_driver
+from store.tables import state
+from tests.processes import until
+from trading.errors import StoreUnavailable
+
+AT = datetime(2026, 1, 5, tzinfo=UTC)
+MANY = 20
+
+
+@pytest.fixture
+def lonely(sqlite_url: str) -> Iterator[Store]:
+    made = open_store(sqlite_url)
+    yield made
+    made.close()
+
+
+def put(name: str) -> Callable[[Connection], str]:
+    def work(tx: Connection) -> str:
+        tx.execute(insert(state), {"key": name, "value": name, "at": AT})
+        return name
+
+    return work
+
+
+def kept(store: Store) -> set[str]:
+    with store.read() as tx:
+        return set(tx.execute(select(state.c.key)).scalars())
+
+
+def together(store: Store, works: list[Callable[[Connection], Any]]) -> list[Any]:
+    """What each comes to, where all but a first one come while that one is at work."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(tx: Connection) -> str:
+        begun.set()
+        assert go_on.wait(20)
+        return "first"
+
+    with ThreadPoolExecutor(len(works) + 1) as pool:
+        leader = pool.submit(store.shared_write, first)
+        assert begun.wait(20)
+        others = [pool.submit(store.shared_write, work) for work in works]
+        until(lambda: len(store._company._waiting) == len(works), "all of them wait")
+        go_on.set()
+        assert leader.result(20) == "first"
+        return [other.exception(20) or other.result() for other in others]
+
+
+def test_who_comes_while_another_commits_shares_the_next_commit(lonely: Store) -> None:
+    commits = []
+    event.listen(lonely._engine, "commit", lambda _: commits.append(1))
+    names = [f"n{number}" for number in range(MANY)]
+    assert together(lonely, [put(name) for name in names]) == names
+    assert len(commits) == 2
+    assert kept(lonely) >= set(names)
+
+
+def test_more_than_fit_are_all_carried(lonely: Store) -> None:
+    names = [f"n{number}" for number in range(150)]
+    assert together(lonely, [put(name) for name in names]) == names
+    assert kept(lonely) >= set(names)
+
+
+def test_one_that_fails_takes_nobody_along(lonely: Store) -> None:
+    def fails(tx: Connection) -> None:
+        put("half done")(tx)
+        raise ZeroDivisionError
+
+    names = [f"n{number}" for number in range(MANY)]
+    works: list[Callable[[Connection], Any]] = [put(name) for name in names]
+    found = together(lonely, [*works[:7], fails, *works[7:]])
+    assert isinstance(found.pop(7), ZeroDivisionError)
+    assert found == names
+    assert kept(lonely) >= set(names)
+    assert "half done" not in kept(lonely)
+
+
+def test_where_the_database_takes_nothing_all_are_told_soon(lonely: Store, sqlite_url: str) -> None:
+    other = sqlite_driver().connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+    try:
+        assert lonely.shared_write(put("before")) == "before"
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        with ThreadPoolExecutor(100) as pool:
+            waiting = [pool.submit(lonely.shared_write, put(f"n{number}")) for number in range(100)]
+            found = [each.exception(30) for each in waiting]
+        assert {type(each) for each in found} == {StoreUnavailable}
+        # One wait for a lock, not one for each load of passengers.
+        assert time.monotonic() - began < 2 * _engine.PATIENCE
+        other.execute("ROLLBACK")
+        assert lonely.shared_write(put("after")) == "after"
+        assert kept(lonely) >= {"before", "after"}
+        assert not any(name.startswith("n") for name in kept(lonely))
+    finally:
+        other.close()
+
+
+def test_nobody_is_told_before_the_commit(lonely: Store, sqlite_url: str) -> None:
+    """Each caller, the moment that it is told, finds its row by another connection."""
+    missing = []
+
+    def one(number: int) -> None:
+        name = lonely.shared_write(put(f"n{number}"))
+        reader = open_store(sqlite_url)
+        try:
+            if name not in kept(reader):
+                missing.append(name)
+        finally:
+            reader.close()
+
+    with ThreadPoolExecutor(MANY) as pool:
+        list(pool.map(one, range(5 * MANY)))
+    assert missing == []
+
+
+def test_works_are_done_in_the_order_of_their_places(lonely: Store) -> None:
+    done: list[str] = []
+
+    def work(name: str) -> Callable[[Connection], None]:
+        return lambda tx: done.append(name)
+
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(tx: Connection) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(lonely.shared_write, first)]
+        assert begun.wait(20)
+        waiting += [pool.submit(lonely.shared_write, work(name), ("lane", name)) for name in "cab"]
+        until(lambda: len(lonely._company._waiting) == 3, "all of them wait")
+        go_on.set()
+        for each in waiting:
+            each.result(20)
+    assert done == ["a", "b", "c"]
+
+
+def test_two_processes_that_lock_the_same_rows_do_not_lock_each_other_out(postgres_url: str) -> None:
+    stores = [open_store(postgres_url) for _ in range(2)]
+    names = [f"n{number}" for number in range(MANY)]
+    for name in names:
+        stores[0].shared_write(put(name))
+
+    def touch(name: str) -> Callable[[Connection], None]:
+        return lambda tx: tx.execute(update(state).where(state.c.key == name).values(value="touched"))
+
+    try:
+        with ThreadPoolExecutor(2 * MANY) as pool:
+            waiting = [
+                pool.submit(store.shared_write, touch(name), (name,))
+                for _ in range(5)
+                for store, order in zip(stores, (names, names[::-1]), strict=True)
+                for name in order
+            ]
+            for each in waiting:
+                each.result(30)
+        with stores[0].read() as tx:
+            assert deadlocks(tx) == 0
+    finally:
+        for store in stores:
+            store.close()
+
+
+def deadlocks(tx: Connection) -> int:
+    query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    return int(tx.execute(text(query)).scalar_one())
