@@ -53,6 +53,7 @@ fmt: install ## let ruff rewrite what it can
 	$(PYTHON) -m ruff format .
 
 docs: $(DOCS)/installed ## the site of docs/, into site/ (any warning is an error)
+	@$(DOCS)/bin/python -m openapi_spec_validator docs/openapi.json
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --clean
 	@echo "site/index.html"
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from dotenv import dotenv_values
 
 from desk.limits import DECIMAL, parse_limits, shown
+from desk.variables import ACCOUNT, GROUPS
 from trading.alert import account_of
 from trading.errors import AlertInvalid, SettingsError
 from trading.model import AccountRules, ApprovalMode, DriftMode
@@ -28,44 +29,9 @@ ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
 
 #: What `load` reads by its whole name.
-VARIABLES = (
-    "WEBHOOK_PASSPHRASE",
-    "DATABASE_URL",
-    "PORT",
-    "WEB_CONCURRENCY",
-    "RUNNER",
-    "BOT",
-    "LIVE_TRADING",
-    "DEFAULT_SUBACCOUNT",
-    "PAPER_BALANCE",
-    "MAX_ALERT_AGE",
-    "DISCORD_TOKEN",
-    "DISCORD_CHANNEL_ID",
-    "DISCORD_LOGS_CHANNEL_ID",
-    "DISCORD_ERR_CHANNEL_ID",
-    "DISCORD_APPROVERS",
-    "DISCORD_API_URL",
-    "DISCORD_GATEWAY_URL",
-    "APPROVAL_TIMEOUT",
-    "APPROVAL_MAX_DRIFT",
-    "DASHBOARD_PASSWORD",
-    "TRADINGVIEW_IPS_ONLY",
-    "TRUSTED_PROXIES",
-)
+VARIABLES = tuple(name for group in GROUPS if group is not ACCOUNT for name in group.names)
 #: What `load` reads for each account NAME.
-ACCOUNT_VARIABLES = (
-    "API_KEY_NAME",
-    "API_SECRET_NAME",
-    "RISK_NAME",
-    "LEVERAGE_NAME",
-    "EXCHANGE_NAME",
-    "NETWORK_NAME",
-    "APPROVAL_NAME",
-    "LIMITS_NAME",
-    "DRIFT_NAME",
-    "FLATTEN_NAME",
-    "PASSPHRASE_NAME",
-)
+ACCOUNT_VARIABLES = ACCOUNT.names
 #: What `load` reads for each venue: its base URL.
 API_URL_VARIABLE = re.compile(r"(?!DISCORD_)([A-Z0-9_]+)_API_URL")
 
@@ -99,7 +65,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that a person can set; docs and defaults stand in README.md.
+    """Everything that a person can set; docs/settings.md has it in words.
 
     `accounts` is keyed by account name, `api_urls` by variable name without _API_URL. `max_alert_age` is
     None where it is turned off, `dashboard_password` where the dashboard is closed.

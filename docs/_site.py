@@ -68,5 +68,6 @@ def _path(page: File, link: str) -> str | None:
 
 
 def _name(path: str) -> str:
-    """As text, which every browser shows."""
+    """As text, which every browser shows, and without the dot of a hidden file, which a site leaves out."""
+    path = path.lstrip(".")
     return f"files/{path}" if path.endswith(".txt") else f"files/{path}.txt"

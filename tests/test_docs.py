@@ -1,4 +1,4 @@
-"""What the documents say is so: settings, targets, modules and links are those that exist."""
+"""What the documents say is so: targets, modules and links are those that exist."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from pathlib import Path
 
 import pytest
 
-from desk.settings import ACCOUNT_VARIABLES, API_URL_VARIABLE, VARIABLES
-
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 ids = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
 
 
-def settings_of(text: str) -> dict[str, str]:
-    """Variable and default, of the table under "## Settings"."""
-    section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
-    rows = [line.strip("|").split("|") for line in section.splitlines() if re.match(r"\| [A-Z]", line)]
-    return {name.strip(): default.strip() for name, _, default in rows if name.strip() != "Variable"}
-
-
-def test_the_settings_table_is_complete() -> None:
-    named = settings_of(README)
-    urls = {name for name in named if name not in VARIABLES and API_URL_VARIABLE.fullmatch(name)}
-    assert sorted(named) == sorted([*VARIABLES, *ACCOUNT_VARIABLES, *urls])
-
-
-def test_the_example_and_the_table_name_the_same() -> None:
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    assert list(settings_of(README)) == re.findall(r"^([A-Z0-9_]+)=", example, re.MULTILINE)
-
-
-def test_defaults_are_those_of_the_example() -> None:
-    example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    given = dict(re.findall(r"^([A-Z0-9_]+)=(.+)$", example, re.MULTILINE))
-    told = {name: default.strip("`") for name, default in settings_of(README).items()}
-    for name in VARIABLES:
-        if name in given:
-            assert told[name] == given[name]
+def anchors(path: Path) -> set[str]:
+    """What a link may name in a page, as readers of Markdown make it of its headings."""
+    text = re.sub(r"^ *```.*?^ *```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = [
+        re.sub(r"[^\w\- ]", "", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", each)).lower() for each in headings
+    ]
+    return {each.strip().replace(" ", "-") for each in plain}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
 def test_links_lead_somewhere(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        if not target.startswith(("http://", "https://", "mailto:", "#")):
-            assert (path.parent / target.partition("#")[0]).exists(), f"{path.name}: {target}"
+    targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
+    for target in targets:
+        if target.startswith(("http://", "https://", "mailto:")):
+            continue
+        name, _, anchor = target.partition("#")
+        place = path.parent / name if name else path
+        assert place.exists(), f"{path.name}: {target}"
+        if anchor:
+            assert anchor in anchors(place), f"{path.name}: {target}"
+
+
+def test_no_page_stands_alone() -> None:
+    """Each is reached from the README by links."""
+    found, todo = set[Path](), [ROOT / "README.md"]
+    while todo:
+        path = todo.pop()
+        if path.suffix != ".md" or path in found:
+            continue
+        found.add(path)
+        links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
+        todo += [(path.parent / link).resolve() for link in links]
+    alone = {path for path in ROOT.glob("docs/*.md") if path.name != "index.md"} - found
+    assert {path.name for path in alone} <= {"performance.md"}
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=ids)
@@ -57,7 +58,7 @@ def test_what_is_to_be_typed_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
-    for module in re.findall(r"python -m ([a-z_.]+[a-z_])", text):
+    for module in set(re.findall(r"python -m ([a-z_.]+[a-z_])", text)) - {"pytest"}:
         file = ROOT / module.replace(".", "/")
         assert file.with_suffix(".py").exists() or (file / "__main__.py").exists(), f"{path.name}: {module}"
 
@@ -68,9 +69,7 @@ def test_every_target_is_told_and_is_no_file() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)
     assert phony is not None
     assert sorted(targets) == sorted(phony[1].split())
-    assert {target for target in targets if target not in ("help", "run")} <= set(
-        re.findall(r"make ([a-z]+)", README)
-    )
+    assert {target for target in targets if target != "help"} == set(re.findall(r"`make ([a-z]+)`", COMMANDS))
 
 
 def test_decisions_are_numbered_without_a_gap_and_fit_on_a_page() -> None:
