@@ -1,8 +1,8 @@
 """Alerts, intents and the lanes that they run in: record, claim, advance.
 
 Every change of an intent is a compare-and-set, and every change within a lane first proves that its claim
-is still the newest one. This module must never talk to a venue, and never let two processes believe that
-they own the same lane.
+is still the newest one. Who locks several lanes does so in their order, or leaves out what is locked. This
+module must never talk to a venue, and never let two processes believe that they own the same lane.
 """
 
 from __future__ import annotations
