@@ -116,7 +116,11 @@ class Intake:
                 self._gate.fail(tx, address, now)
             return answer
 
-        place = () if isinstance(meant, AlertInvalid) else (meant.account, meant.symbol, meant.fingerprint)
+        place: tuple[str, ...] = ()
+        if not isinstance(meant, AlertInvalid):
+            # As all who lock several lanes: by venue, account and symbol.
+            venue = venue_of(meant.exchange, live=not paper and self._settings.live_trading)
+            place = (venue, meant.account, meant.symbol, meant.fingerprint)
         return self._store.shared_write(take, place)
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
