@@ -80,7 +80,9 @@ def backoff(error: VenueError) -> timedelta:
     """How long to leave a venue alone after an error."""
     if not isinstance(error, Throttled):
         return _BACKOFF
-    return min(max(_BACKOFF, error.after), LONGEST_REST)
+    # Held back here, before anything left: by then there is room, and nobody was annoyed.
+    least = timedelta() if error.code is None else _BACKOFF
+    return min(max(least, error.after), LONGEST_REST)
 
 
 def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
