@@ -147,7 +147,7 @@ class FtxExchange:
         for beginning, wait in _RATES.items():
             if text.startswith(beginning):
                 after = retry_after(reply, timedelta(milliseconds=wait))
-                return errors.Throttled(NAME, endpoint, text, after=after)
+                return errors.Throttled(NAME, endpoint, text, after=after, code="429")
         for error, mend, beginnings in _ERRORS:
             if text.startswith(beginnings):
                 return error(NAME, endpoint, f"{text.rstrip('.')}: {mend}" if mend else text)
