@@ -72,6 +72,7 @@ _NOT_APPLIED = frozenset(
 class Server:
     """`with Server(dialect, engine) as server:` answers at `server.url` until the block ends.
 
+    `delay` are the seconds that a request, and an answer, takes on its way.
     A fault of the emulator itself (a dialect that raises) is answered with 500 and raised at the block's end.
     """
 
@@ -81,8 +82,10 @@ class Server:
         engine: Engine,
         *,
         port: int = 0,
+        delay: float = 0.0,
     ) -> None:
         self.dialect = dialect
+        self.delay = delay
         self.engine = engine
         self.log: list[Seen] = []
         self.failures: list[BaseException] = []
@@ -204,6 +207,7 @@ class Server:
     # -- one request -----------------------------------------------------------------------------------
 
     def _serve(self, request: Request, handler: _Handler) -> None:
+        self._travel()
         with self._state:
             self._numbers += 1
             name = f"{request.method} {self.dialect.route(request.path)}"
@@ -223,6 +227,7 @@ class Server:
                 body=request.body,
                 headers=without_secrets(request.headers),
                 key=key,
+                at=time.perf_counter(),
                 fault=fault,
             )
             self.log.append(seen)
@@ -243,12 +248,17 @@ class Server:
             handler.drop()
             return
         content, content_type = response.encoded()
+        self._travel()
         if fault is Fault.CUT:
             content = content[: len(content) // 2]
         seen.status = response.status
         handler.write(
             response, content, content_type, stop_at=len(content) // 2 if fault is Fault.CUT_SHORT else None
         )
+
+    def _travel(self) -> None:
+        if self.delay:
+            self._closing.wait(self.delay)
 
     def _turned_away(self, fault: Fault | None) -> Response | None:
         """The answer to what never reaches the venue's order book, if this is such a request."""

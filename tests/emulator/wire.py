@@ -97,7 +97,7 @@ class Seen:
     """One request and what became of it.
 
     `key` names it for a fault, the ids in its path taken out. `applied`: the dialect was asked (it may have
-    refused). `status` is None if the client got no answer.
+    refused). `status` is None if the client got no answer. `at`: when it came, by time.perf_counter.
     """
 
     number: int
@@ -107,6 +107,7 @@ class Seen:
     body: bytes
     headers: Mapping[str, str]
     key: Key
+    at: float = 0.0
     applied: bool = False
     status: int | None = None
     fault: str | None = None

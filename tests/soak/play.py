@@ -151,7 +151,7 @@ class Soak:
     def run(self, tell: Callable[[str], None] = lambda _: None) -> Report:
         """Lives, comes to rest, and is judged."""
         with ExitStack() as stack:
-            servers = [stack.enter_context(_opened(name)) for name in VENUES]
+            servers = [stack.enter_context(opened(name)) for name in VENUES]
             markets = [Market(server, symbol) for server in servers for symbol in _symbols(server)]
             self._settings = _settings(servers)
             for number in range(len(self._layout)):
@@ -379,11 +379,12 @@ def _by_lane(rows: list[Row[Any]]) -> dict[tuple[str, str], list[Row[Any]]]:
     return found
 
 
-def _opened(name: str) -> Server:
+def opened(name: str, *, delay: float = 0.0) -> Server:
+    """An emulated venue, in real time, whose one account has KEY and SECRET."""
     engine, dialect = importlib.import_module(f"tests.emulator.{name}").build(lambda: datetime.now(UTC))
     for account in engine.accounts:
         account.key, account.secret = KEY, SECRET
-    return Server(dialect, engine)
+    return Server(dialect, engine, delay=delay)
 
 
 def _symbols(server: Server) -> list[str]:
