@@ -22,6 +22,7 @@ from store import open_store
 from store.journal import UNDONE
 from store.tables import intents, notices, orders, paper_fills
 from tests.processes import ACCOUNTS, LONG, RUNNER, SHORT, House, Process, tickers
+from trading.errors import StoreUnavailable
 
 _SENDERS = 8
 #: A sender waits while so many alerts are under way: entries grow old.
@@ -191,11 +192,14 @@ class Crowd:
         return self._house.accept(web, body)
 
     def _ended(self) -> int:
+        """How many have; where the database does not say, as many as before."""
         store = open_store(self._house.url)
         try:
             with store.read() as tx:
                 query = select(func.count()).select_from(intents).where(intents.c.status.not_in(UNDONE))
                 return int(tx.execute(query).scalar_one())
+        except StoreUnavailable:
+            return self._done
         finally:
             store.close()
 
