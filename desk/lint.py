@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -122,4 +123,5 @@ def _print(name: str, found: Sequence[Finding]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no trouble
     sys.exit(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import logging
+import signal
 import sys
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -325,4 +326,5 @@ def _write(file: TextIO, runs: Sequence[Run], results: Sequence[Result]) -> None
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no trouble
     sys.exit(main())
