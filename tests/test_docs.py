@@ -63,6 +63,21 @@ def test_what_is_to_be_typed_exists(path: Path) -> None:
         assert file.with_suffix(".py").exists() or (file / "__main__.py").exists(), f"{path.name}: {module}"
 
 
+def test_every_defence_names_tests_that_there_are() -> None:
+    """What the table of docs/security.md calls by name is a test, or a case of one."""
+    table = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("\n## Not promised")[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 20
+    written = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
+    for against, _, shown in rows:
+        names = re.findall(r"`([^`]+)`", shown)
+        assert names or " none: " in shown, against
+        for name in names:
+            test, _, case = name.rstrip("]").partition("[")
+            assert f"def test_{test}" in written, name
+            assert case in written, name
+
+
 def test_every_target_is_told_and_is_no_file() -> None:
     targets = re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)
     assert targets == re.findall(r"^([a-z]+):.*## \S", MAKEFILE, re.MULTILINE)

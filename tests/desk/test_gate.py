@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy import select
 
 from desk import gate
-from desk.gate import Gate, matches
+from desk.gate import Admission, Gate, Login, matches
 from desk.intake import TRADINGVIEW_ADDRESSES
 from store import Store, journal
 from store.tables import auth_failures
 from tests.desk.conftest import LONG, Rig
-from tests.desk.door import PASSPHRASE, Door, blocked, everything
+from tests.desk.conftest import PASSPHRASE as GENERAL
+from tests.desk.door import HOME, PASSPHRASE, Door, blocked, everything
 from trading.model import Route
 
 #: What does not care which database it is.
@@ -38,20 +39,39 @@ def test_secrets_are_compared_whatever_they_hold() -> None:
     assert matches("", [""])
 
 
-@pytest.mark.parametrize("given", ["first-one", "second-one", "third-one", "nobody's", "", None])
-def test_every_secret_is_compared_whichever_fits(given: str | None, monkeypatch: Any) -> None:
-    """Else the time that an answer takes would tell which one it was, or how much of it."""
-    compared: list[tuple[bytes, bytes]] = []
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, bytes]]:
+    """What is compared in constant time, while it goes on."""
+    seen: list[tuple[bytes, bytes]] = []
     compare = hmac.compare_digest
 
     def watched(one: bytes, other: bytes) -> bool:
-        compared.append((one, other))
+        seen.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(gate.hmac, "compare_digest", watched)
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    return seen
+
+
+@pytest.mark.parametrize("given", ["first-one", "second-one", "third-one", "nobody's", "", None])
+def test_every_secret_is_compared_whichever_fits(
+    given: str | None, compared: list[tuple[bytes, bytes]]
+) -> None:
+    """Else the time that an answer takes would tell which one it was, or how much of it."""
     good = ["first-one", "second-one", "third-one"]
     assert matches(given, good) is (given in good)
     assert len(compared) == 3
+    assert {len(part) for pair in compared for part in pair} == {32}
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("given", [GENERAL, "scoped-one", "scoped-two", "main-alone", "wrong", ""])
+def test_the_door_compares_every_passphrase_whichever_fits(
+    make_rig: Callable[..., Rig], compared: list[tuple[bytes, bytes]], given: str
+) -> None:
+    rig = make_rig(PASSPHRASE_OTHER="scoped-one,scoped-two", PASSPHRASE_MAIN="main-alone")
+    rig.post("tp1", passphrase=given)
+    assert len(compared) == 4
     assert {len(part) for pair in compared for part in pair} == {32}
 
 
@@ -132,6 +152,18 @@ def test_a_lock_holds_in_every_process(door: Door, database_url: str) -> None:
     assert [each().code for each in (door, other, newcomer)] == [429] * 3
     assert newcomer(passphrase="wrong").code == 429
     assert newcomer.raw(b"nonsense").code == 429
+    assert Door(door.store, door.clock, database_url)(passphrase="wrong").code == 429
+
+
+def test_the_dashboards_lock_holds_in_every_process(store: Store, clock: Any) -> None:
+    logins = [Login(store, "the password", clock) for _ in range(3)]
+    for number in range(10):
+        assert logins[number % 2].admit("a guess", HOME) is Admission.WRONG
+
+    assert [each.admit("the password", HOME) for each in logins] == [Admission.LOCKED] * 3
+    assert logins[2].admit("the password", "198.51.100.8") is Admission.IN
+    clock.advance(gate.WINDOW)
+    assert [each.admit("the password", HOME) for each in logins] == [Admission.IN] * 3
 
 
 def test_who_is_locked_costs_no_writes_and_no_waiting(door: Door) -> None:

@@ -65,6 +65,16 @@ def test_without_time_or_id_the_same_words_are_another_alert_after_a_minute(door
     assert later.body["alert_id"] != first.body["alert_id"]
 
 
+def test_an_id_is_known_for_ever_without_a_time_as_well(door: Door) -> None:
+    first = door(id="a-1", time=None)
+    door.clock.advance(timedelta(days=400))
+    again = door(id="a-1", time=None)
+
+    assert (again.body["status"], again.body["alert_id"]) == ("duplicate", first.body["alert_id"])
+    assert door(id="a-1", time=None, price="50001").code == 409
+    assert door.count(alerts) == 1
+
+
 def test_the_passphrase_is_no_part_of_what_makes_alerts_equal(door: Door) -> None:
     first = door()
     assert door(passphrase=SECOND).body["alert_id"] == first.body["alert_id"]

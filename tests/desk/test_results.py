@@ -264,6 +264,14 @@ def test_everything_as_csv(make_rig: Callable[..., Any], monkeypatch: pytest.Mon
     assert [row["role"] for row in table(export.counted(told, "executions"))] == ["entry", "close"]
 
 
+@pytest.mark.parametrize("beginning", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_begins_a_formula(beginning: str) -> None:
+    """Each of these does in one spreadsheet or another."""
+    said = f"{beginning}HYPERLINK(1)"
+    (row,) = table(export.counted(Takings(trades=[trade("1", strategy=said)]), "trades"))
+    assert row["strategy"] == f"'{said}"
+
+
 def test_a_loss_stays_a_number() -> None:
     (row,) = table(export.counted(Takings(trades=[trade("-5")]), "trades"))
     assert row["net"] == "-5"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -144,6 +145,15 @@ def test_what_an_alert_says_is_escaped_and_pings_nobody(room: Any, ann: int) -> 
         assert PASSPHRASE not in text
         assert room.discord.token not in text
     assert "\\*\\*b" in texts(room, room.discord.errors)[0]
+
+
+def test_the_bot_fetches_no_chart_url_either(room: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        room.ask("entry", chart_url=f"http://127.0.0.1:{listening.getsockname()[1]}/x")
+        room.told()
+        with pytest.raises(BlockingIOError):
+            listening.accept()
 
 
 def test_discord_is_down_for_a_minute_and_nothing_is_lost(room: Any, ann: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from discord_bot.texts import Tongue, packed, shortened
@@ -12,6 +12,7 @@ SECRET = "correct-horse/battery"
 TONGUE = Tongue([SECRET])
 
 
+@example("@everyone @here <@1> <#2> ``` \u202e")
 @given(st.text(alphabet="@everyonhr<>&!#0129`*_|[](): \n\u202e", max_size=80))
 def test_nothing_pings_and_nothing_breaks_out(text: str) -> None:
     for said in (TONGUE.clean(text), TONGUE.code(text)):
@@ -42,9 +43,9 @@ def test_secrets_stay_inside(spelt: str) -> None:
         ("javascript:alert(1)", False),
         ("https://", False),
         ("https://a b", False),
-        ("https://x/<@1>", False),
+        ("https://x.com/<@1>", False),
         ("https://[broken", False),
-        (f"https://x/{'a' * 2000}", False),
+        (f"https://x.com/{'a' * 2000}", False),
         (None, False),
     ],
 )

@@ -200,6 +200,12 @@ def test_a_halt_never_fails_for_its_reason(person: Person, data: bytes) -> None:
     assert person.post("/api/halt", data=data).status_code == 200
 
 
+def test_a_reason_is_read_up_to_four_kilobytes(person: Person) -> None:
+    assert person.post("/api/halt", data=b" " * 4097).status_code == 413
+    assert person.client.get("/health").get_json()["halted"] is False
+    assert person.post("/api/halt", data=b" " * 4096).status_code == 200
+
+
 @pytest.mark.parametrize(("word", "other"), [("approve", "decline"), ("decline", "approve")])
 def test_a_vote_is_written_once_and_not_taken_back(person: Person, body: Any, word: str, other: str) -> None:
     alert_id = person.waiting(body)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hmac
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from desk.session import LIFETIME, Sessions
+from desk.session import Sessions
 from store import Store
 from store.tables import state
 from tests.web.person import Visitor
@@ -54,6 +55,41 @@ def test_a_wrong_password_is_refused_and_counted(visitor: Visitor) -> None:
     assert codes == [401] * 10 + [429]
     assert visitor.client.post("/login", data={"password": visitor.password}).status_code == 429
     assert visitor.get("/").status_code == 303
+
+
+def test_no_more_of_a_login_is_read_than_it_needs(visitor: Visitor) -> None:
+    long = visitor.client.post("/login", data={"password": "x" * 5000})
+    assert long.status_code == 413
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_what_a_browser_brings_is_compared_in_constant_time(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    """The password at both of its doors, the session's mark, the form key."""
+    compared: list[int] = []
+    compare = hmac.compare_digest
+
+    def watched(one: Any, other: Any) -> bool:
+        compared.append(len(one))
+        return compare(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+
+    def comparisons(ask: Callable[[], Any]) -> int:
+        compared.clear()
+        ask()
+        return len(compared)
+
+    password = visitor.password if fits else "wrong"
+    stranger = visitor.client.application.test_client()
+    assert comparisons(lambda: stranger.get("/api/orders", auth=("any", password))) == 1
+    assert comparisons(lambda: stranger.post("/login", data={"password": password})) == 1
+    visitor.log_in()
+    assert comparisons(lambda: visitor.get("/api/orders")) == 1
+    visitor.get("/")
+    headers = {"X-Form-Key": visitor.form_key if fits else "0" * 64}
+    assert comparisons(lambda: visitor.client.post("/api/resume", headers=headers)) == 2
 
 
 def test_without_a_password_set_nothing_opens(make_app: Callable[..., Flask]) -> None:
@@ -131,6 +167,10 @@ def test_a_change_needs_the_form_key_of_this_session(visitor: Visitor) -> None:
     assert visitor.client.post("/api/halt").status_code == 403
     assert visitor.client.post("/api/halt", headers={"X-Form-Key": "0" * 64}).status_code == 403
     assert visitor.client.post("/api/halt", headers={"X-Form-Key": "ä"}).status_code == 403
+    another = Visitor(visitor.client.application, visitor.password)
+    another.log_in()
+    another.get("/")
+    assert visitor.client.post("/api/halt", headers={"X-Form-Key": another.form_key}).status_code == 403
     visitor.get("/")
     other = {"X-Form-Key": visitor.form_key, "Origin": "https://evil.test"}
     assert visitor.client.post("/api/halt", headers=other).status_code == 403
@@ -156,14 +196,18 @@ def test_a_session_ends_with_its_time_and_with_its_password(store: Store, clock:
     sessions = Sessions(store, "first password", clock)
     token = sessions.open()
     assert sessions.knows(token)
-    assert Sessions(store, "first password", clock).knows(token)
+    elsewhere = Sessions(store, "first password", clock)
+    assert elsewhere.knows(token)
     assert not Sessions(store, "another password", clock).knows(token)
     assert not Sessions(store, None, clock).knows(token)
     assert not any(sessions.knows(each) for each in (None, "", "x", "x" * 5000))
     with store.read() as tx:
         kept = repr(tx.execute(state.select()).all())
     assert token not in kept
-    clock.advance(LIFETIME - timedelta(seconds=1))
+    ended = sessions.open()
+    sessions.close(ended)
+    assert not elsewhere.knows(ended)
+    clock.advance(timedelta(days=7) - timedelta(seconds=1))
     assert sessions.knows(token)
     clock.advance(2)
     assert not sessions.knows(token)
@@ -176,9 +220,20 @@ def test_pages_have_a_policy_without_inline_anything(visitor: Visitor) -> None:
     visitor.log_in()
     for path in ("/login", "/", "/alerts"):
         answer = visitor.client.get(path, follow_redirects=True)
-        policy = answer.headers["Content-Security-Policy"]
-        assert "unsafe" not in policy
-        assert "default-src 'none'" in policy
+        policy = dict(part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; "))
+        assert policy == {
+            "default-src": "'none'",
+            "script-src": "'self'",
+            "style-src": "'self'",
+            "img-src": "'self' data:",
+            "connect-src": "'self'",
+            "form-action": "'self'",
+            "frame-ancestors": "'none'",
+            "base-uri": "'none'",
+        }
+        assert answer.headers["X-Frame-Options"] == "DENY"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"
         assert "<style" not in answer.text
         assert " style=" not in answer.text
         assert " onclick=" not in answer.text

@@ -76,12 +76,15 @@ def test_broken_http_gets_a_plain_answer_and_leaves_no_secret(
     short = head(b"Content-Length: 5").replace(b"Connection: close\r\n", b"") + raw
     assert code(server.exchange(short)) == 400
     assert code(server.exchange(raw + b"\r\n\r\n")) == 400
+    assert code(server.exchange(b'{"passphrase": "canary-of-somebody-else"}\r\n\r\n')) == 400
     assert code(server.exchange(head(b"X: " + b"y" * 9000))) == 431
     assert server.post(b" " * 300_000).status_code == 413
 
     server.stop()
     log = server.log()
     assert "Traceback" not in log
+    assert "Invalid request from ip=127.0.0.1" in log
+    assert "canary" not in log
     assert body.passphrase not in log
     assert json.dumps(body.passphrase)[1:-1] not in log
 
