@@ -104,11 +104,11 @@ def means() -> dict[str, str]:
 def fields() -> str:
     """Every key: who needs it, what it takes, what it means, what a template writes."""
     words = means()
-    rows = ["| Key | Needed by | Takes | Means | In a template |\n|---|---|---|---|---|\n"]
+    rows = ["| Key | Needed by | Takes | Means; in a template |\n|---|---|---|---|\n"]
     for key in (*KEYS, RUNG):
         real = key.replace("N", "1") if key == RUNG else key
         written = _WRITTEN.get(key) or member(real)
-        rows.append(f"| `{key}` | {_needed(real)} | {_takes(real)} | {words[real]} | `{written}` |\n")
+        rows.append(f"| `{key}` | {_needed(real)} | {_takes(real)} | {words[real]}<br>`{written}` |\n")
     return "".join(rows)
 
 
@@ -167,15 +167,16 @@ def nothing() -> str:
 
 
 def refused() -> str:
-    rows = ["| Wrong | Answer | `field` | `message` | `mend` |\n|---|---|---|---|---|\n"]
+    rows = ["| Wrong | Answer | `message`, and `mend` |\n|---|---|---|\n"]
     for what, wrong in REFUSED:
         error = _refusal(wrong if isinstance(wrong, str) else changed(wrong))
         if error is None:
             raise AssertionError(f"it is taken: {what}")
-        field = f"`{error.field}`" if error.field else ""
-        rows.append(f"| {what} | {error.code} | {field} | {_code(error.reason)} | {_code(error.mend)} |\n")
+        field = f"<br>`{error.field}`" if error.field else ""
+        rows.append(f"| {what} | {error.code}{field} | {_plain(error.reason)}<br>*{_plain(error.mend)}* |\n")
     return "".join(rows)
 
 
-def _code(text: str) -> str:
-    return "``" + f" {text} ".replace("|", "\\|") + "``" if text else ""
+def _plain(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([|*<>_`])", r"\\\1", text)
