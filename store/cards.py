@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, exists, func, or_, select, update
+from sqlalchemy import Connection, and_, exists, or_, select, update
 
 from store import tables
 from store._engine import insert
@@ -115,12 +115,6 @@ def told(tx: Connection, alert_id: str, *, seq: int) -> None:
 def shown(tx: Connection, alert_id: str, *, digest: str, live: bool, now: datetime) -> None:
     """The message says this now; a card that is not `live` is not looked at again."""
     _change(tx, alert_id, shown=digest, live=live, updated_at=now)
-
-
-def last_event(tx: Connection, alert_id: str) -> int:
-    """The number of the newest line of an alert's story; 0 if there is none."""
-    newest = select(func.max(tables.events.c.seq)).where(tables.events.c.alert_id == alert_id)
-    return int(tx.execute(newest).scalar() or 0)
 
 
 def _change(tx: Connection, alert_id: str, **values: object) -> None:

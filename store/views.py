@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select
+from sqlalchemy import Connection, Select, and_, select
 
-from store.tables import alerts, auth_failures, events, fills, intents, orders, positions, refusals
+from store.tables import alerts, auth_failures, events, intents, orders, positions, refusals
 from trading.model import IntentStatus, OrderStatus
 
 Row = Mapping[str, Any]
@@ -69,12 +69,6 @@ def alert_events(tx: Connection, alert_id: str) -> list[Row]:
     return fetch(tx, select(events).where(events.c.alert_id == alert_id).order_by(events.c.seq))
 
 
-def alert_fills(tx: Connection, alert_id: str) -> list[Row]:
-    """The fills of one intent's own orders, oldest first."""
-    mine = select(orders.c.client_order_id).where(orders.c.intent_id == alert_id)
-    return fetch(tx, select(fills).where(fills.c.client_order_id.in_(mine)).order_by(fills.c.seq))
-
-
 def order_list(tx: Connection, *, limit: int, live_only: bool) -> list[Row]:
     """The newest orders; `live_only` leaves out those that have ended."""
     query = select(orders).order_by(orders.c.seq.desc()).limit(limit)
@@ -123,12 +117,6 @@ def failing_since(tx: Connection, address: str) -> datetime | None:
     query = select(auth_failures.c.since).where(auth_failures.c.address == address)
     since: datetime | None = tx.execute(query).scalar()
     return since
-
-
-def counts(tx: Connection) -> dict[str, int]:
-    """How many intents stand where."""
-    query = select(intents.c.status, func.count()).group_by(intents.c.status)
-    return {str(status): int(number) for status, number in tx.execute(query)}
 
 
 def with_intents() -> Select[Any]:

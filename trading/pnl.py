@@ -1,12 +1,11 @@
 """Turns fills into quantity, average price, realised and unrealised P&L.
 
-It must never count a trade twice, mix two instruments, or hide a fee inside a price: P&L is before
-fees, fees stand beside it, both in quote units.
+It must never hide a fee inside a price: P&L is before fees, fees stand beside it, both in quote units.
+Whoever hands fills over sees to it that each comes once, and in its order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal, localcontext
 
@@ -113,26 +112,6 @@ def fee_in_quote(*, symbol: str, fee: Decimal, fee_currency: str, price: Decimal
         if fee_currency == base:
             return fee * price
         return fee if fee_currency == quote else ZERO
-
-
-def from_fills(*, fills: Iterable[Fill]) -> Ledger:
-    """The ledger of one account and instrument after all its fills, in the order of their times.
-
-    The same trade_id twice changes nothing. Raises ValueError for fills of two symbols.
-
-    >>> from_fills(fills=[]) == FLAT
-    True
-    """
-    unique: dict[str, Fill] = {}
-    for fill in fills:
-        unique.setdefault(fill.trade_id, fill)
-    symbols = {fill.symbol for fill in unique.values()}
-    if len(symbols) > 1:
-        raise ValueError(f"fills of one instrument, not of {', '.join(sorted(symbols))}")
-    ledger = FLAT
-    for fill in sorted(unique.values(), key=lambda fill: fill.at):
-        ledger, _ = apply(ledger=ledger, fill=fill)
-    return ledger
 
 
 def unrealised(*, quantity: Decimal, average_price: Decimal | None, price: Decimal) -> Decimal:

@@ -140,7 +140,6 @@ class Soak:
         self._dice = random.Random(seed)
         self._report = Report()
         self._acknowledged: dict[str, tuple[Market, str]] = {}
-        self._posts: set[int] = set()
         self._count = 0
         self._ends = threading.Event()
         self._lock = threading.Lock()

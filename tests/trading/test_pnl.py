@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import doctest
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Context, Decimal, localcontext
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from trading import pnl
 from trading.model import Direction, Fill, Side
-from trading.pnl import FLAT, Ledger, add_fill, apply, breakeven_price, from_fills, unrealised
+from trading.pnl import FLAT, Ledger, add_fill, apply, breakeven_price, unrealised
 from trading.rounding import breakeven_to_tick
 
 D = Decimal
@@ -39,6 +39,13 @@ def walked(*fills: tuple[str, str, str]) -> Ledger:
         ledger, _ = add_fill(
             ledger=ledger, side=Side(side), quantity=D(quantity), price=D(price), fee=D("0.1")
         )
+    return ledger
+
+
+def after(fills: list[Fill]) -> Ledger:
+    ledger = FLAT
+    for fill in fills:
+        ledger, _ = apply(ledger=ledger, fill=fill)
     return ledger
 
 
@@ -74,24 +81,6 @@ def test_by_hand(
 def test_an_endless_average_keeps_eighteen_decimals() -> None:
     average = walked(("BUY", "1", "100"), ("BUY", "2", "101")).average_price
     assert average == D("100.666666666666666667")
-
-
-def test_the_same_fills_twice_change_nothing() -> None:
-    fills = [FILL, replace(FILL, trade_id="2", side=Side.SELL, price=D(110), at=NOON + timedelta(seconds=1))]
-    once = from_fills(fills=fills)
-    assert once == from_fills(fills=fills + [replace(fill) for fill in reversed(fills)])
-    assert once == Ledger(quantity=D(0), average_price=None, realised_pnl=D(10), fees=D("0.1"))
-
-
-def test_fills_count_in_the_order_of_their_times() -> None:
-    later = replace(FILL, trade_id="2", side=Side.SELL, quantity=D(2), at=NOON + timedelta(seconds=1))
-    latest = replace(FILL, trade_id="3", quantity=D(2), price=D(90), at=NOON + timedelta(seconds=2))
-    assert from_fills(fills=[latest, later, FILL]) == from_fills(fills=[FILL, later, latest])
-
-
-def test_fills_of_two_instruments_do_not_mix() -> None:
-    with pytest.raises(ValueError, match="BTC-USDT-PERP, ETH-USDT-PERP"):
-        from_fills(fills=[FILL, replace(FILL, trade_id="2", symbol="ETH-USDT-PERP")])
 
 
 @pytest.mark.parametrize(("currency", "fees"), [("USDT", "0.05"), ("BNB", "0")])
@@ -204,6 +193,6 @@ def test_the_callers_context_does_not_matter(moves: list[tuple[Side, Decimal, De
         replace(FILL, trade_id=str(n), side=side, quantity=quantity, price=price)
         for n, (side, quantity, price) in enumerate(moves)
     ]
-    expected = from_fills(fills=fills)
+    expected = after(fills)
     with localcontext(Context(prec=2, traps=[])):
-        assert from_fills(fills=fills + fills) == expected
+        assert after(fills) == expected
