@@ -120,7 +120,7 @@ class Intake:
         if not isinstance(meant, AlertInvalid):
             # As all who lock several lanes: by venue, account and symbol.
             venue = venue_of(meant.exchange, live=not paper and self._settings.live_trading)
-            place = (venue, meant.account, meant.symbol, meant.fingerprint)
+            place = (venue, meant.account, meant.symbol)
         return self._store.shared_write(take, place)
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:

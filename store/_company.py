@@ -52,7 +52,7 @@ class Company:
         """Does `work`, with what others bring. It may be done again, and must have no other effect.
 
         `place` names what it locks: works are done in that order, so that two processes which lock the same
-        rows do not lock each other out.
+        rows do not lock each other out. Those of one place are done as they came.
         """
         mine = _Passenger(work, place)
         with self._lock:

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from desk.intake import Answer, Intake, new_id, venue_of
 from store import Store, views
 from store.tables import alerts, intents, notices, refusals
 from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE, SECOND, Door, blocked, everything, gone
+from tests.processes import PATIENCE, until
 from trading.model import Route
 
 
@@ -52,6 +54,27 @@ def test_a_resend_is_the_same_alert(door: Door) -> None:
     assert (again.body["status"], again.body["alert_id"]) == ("duplicate", first.body["alert_id"])
     assert door.count(alerts) == 1
     assert len(door.wakes) == 1
+
+
+def test_alerts_of_a_lane_that_share_a_commit_keep_their_order(door: Door) -> None:
+    """An exit and the entry after it, the other way round, would close what was just opened."""
+    sent = [f"n{number}" for number in range(8)]
+    bodies = [{"message": ("exit", "entry")[number % 2], "id": name} for number, name in enumerate(sent)]
+    # Of one id the first to come is the one that counts.
+    answers = at_once(door, [*bodies, {"message": "exit", "id": "n7"}])
+
+    assert [answer.code for answer in answers] == [202] * 8 + [409]
+    with door.store.read() as tx:
+        stored = tx.execute(select(alerts.c.body).order_by(alerts.c.seq)).scalars()
+        assert [json.loads(body)["id"] for body in stored] == sent
+
+
+def test_equal_alerts_that_share_a_commit_are_one(door: Door) -> None:
+    for same in ({"id": "a"}, {"time": None}):
+        answers = at_once(door, [same] * 5)
+        assert [answer.code for answer in answers] == [202] + [200] * 4
+        assert len({answer.body["alert_id"] for answer in answers}) == 1
+    assert (door.count(alerts), door.count(intents)) == (2, 2)
 
 
 def test_without_time_or_id_the_same_words_are_another_alert_after_a_minute(door: Door) -> None:
@@ -301,3 +324,24 @@ def test_ids_are_twenty_hex_digits_in_the_order_of_time() -> None:
 )
 def test_nothing_is_live_unless_said(exchange: str, live: bool, venue: str) -> None:
     assert venue_of(exchange, live=live) == venue
+
+
+def at_once(door: Door, bodies: list[dict[str, Any]]) -> list[Any]:
+    """Their answers, where they came one after the other while another alert was being stored."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(tx: Any) -> None:
+        begun.set()
+        while not go_on.wait(0.2):  # Postgres ends who says nothing
+            tx.execute(select(1))
+
+    with ThreadPoolExecutor(len(bodies) + 1) as pool:
+        leader = pool.submit(door.store.shared_write, first)
+        assert begun.wait(PATIENCE)
+        answers = []
+        for number, body in enumerate(bodies, 1):
+            answers.append(pool.submit(door, **body))
+            until(lambda there=number: len(door.store._company._waiting) == there, "it waits")
+        go_on.set()
+        leader.result(PATIENCE)
+        return [answer.result(PATIENCE) for answer in answers]
