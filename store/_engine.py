@@ -31,9 +31,12 @@ from trading.errors import SettingsError
 #: Seconds that a transaction waits for its turn before the answer is "not now".
 PATIENCE = 2.0
 
-#: The part of it that a transaction may say nothing for: who waits for what it has locked outlasts a process
-#: that was cut off.
+#: The part of it that a transaction which writes may say nothing for: who waits for what it has locked
+#: outlasts a process that was cut off.
 SILENCE = 0.75
+
+#: Seconds that one which only reads may: it keeps nobody waiting, and may be read out slowly.
+READING = 60.0
 
 #: Option of a connection that may write; on SQLite the milliseconds that it waits for other processes.
 WRITES = "desk_writes"
@@ -47,7 +50,7 @@ _CONTENDED_STATES = frozenset({"40001", "40P01", "55P03"})
 _NO_SCHEMA_STATES = frozenset({"42P01", "42703", "3F000"})
 
 _WHERE_KNOWN = (
-    "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
+    "SELECT set_config(name, value, %s) FROM unnest(%s::text[], %s::text[]) AS wanted (name, value)"
     " WHERE current_setting(name, true) IS NOT NULL"
 )
 
@@ -246,7 +249,7 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
         connection.execute(
             f"SET statement_timeout = {int(statements * 1000)};"
             f"SET lock_timeout = {int(patience * 1000)};"
-            f"SET idle_in_transaction_session_timeout = {int(patience * SILENCE * 1000)}"
+            f"SET idle_in_transaction_session_timeout = {int(READING * 1000)}"
         )
         # What ends a session whose process vanished, as far as this server's version knows of it.
         wanted = {
@@ -255,11 +258,21 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
             "tcp_keepalives_idle": "3",
             "tcp_keepalives_interval": "1",
             "tcp_keepalives_count": "3",
-            # Of a message that arrived in part the server awaits the rest under no other limit than this.
-            "transaction_timeout": str(int(statements * 2000)),
         }
-        connection.execute(_WHERE_KNOWN, (list(wanted), list(wanted.values())))
+        connection.execute(_WHERE_KNOWN, (False, list(wanted), list(wanted.values())))
         connection.autocommit = False
+
+    strict = {
+        "idle_in_transaction_session_timeout": str(int(patience * SILENCE * 1000)),
+        # Of a message that arrived in part the server awaits the rest under no other limit than this.
+        "transaction_timeout": str(int(statements * 2000)),
+    }
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        if WRITES in connection.get_execution_options():
+            driver: Any = connection.connection.dbapi_connection
+            driver.execute(_WHERE_KNOWN, (True, list(strict), list(strict.values())))
 
     return engine
 

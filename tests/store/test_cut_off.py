@@ -138,6 +138,7 @@ def test_a_transaction_never_leaves_the_server_waiting_for_the_rest(
 def test_a_transaction_ends_whatever_the_server_waits_for(postgres_url: str, near: Store, clock: Any) -> None:
     engine = _engine.build(postgres_url, statements=0.5)
     with engine.connect() as connection:
+        connection.execution_options(**{_engine.WRITES: 2000})
         put(connection, "far", clock)
         driver: Any = connection.connection.driver_connection
         driver.pgconn.enter_pipeline_mode()
@@ -156,3 +157,22 @@ def _until_somebody_waits(url: str) -> None:
         asked = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
         while admin.execute(asked).rowcount == 0:
             admin.execute("SELECT pg_sleep(0.01)")
+
+
+def test_who_only_reads_may_take_its_time(near: Store) -> None:
+    """An export goes at the pace of whoever takes it, and holds nothing that others wait for."""
+    names = ("idle_in_transaction_session_timeout", "transaction_timeout")
+
+    def limits(tx: Any) -> list[str | None]:
+        query = "SELECT current_setting(%s, true)"
+        return [tx.exec_driver_sql(query, (name,)).scalar_one() for name in names]
+
+    with near.read() as tx:
+        assert limits(tx)[0] == "1min"
+        assert limits(tx)[1] in ("0", None)
+    for _ in range(2):
+        with near.write() as tx:
+            assert limits(tx)[0] == "1500ms"
+            assert limits(tx)[1] in ("10s", None)
+    with near.read() as tx:
+        assert limits(tx)[0] == "1min"
