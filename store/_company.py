@@ -7,6 +7,7 @@ waits. A caller is told once the commit that holds its work was reported, never 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -17,6 +18,8 @@ from trading.errors import StoreUnavailable
 
 #: So many at most: the runner's own transactions wait for this one.
 _MOST = 64
+#: Seconds of a lead after which the next one leads beside it: no statement runs for longer.
+_STUCK = 5.0
 
 T = TypeVar("T")
 
@@ -28,7 +31,6 @@ class _Passenger(Generic[T]):
         self.work = work
         self.place = place
         self.told = threading.Event()
-        self.leads = False
         self.is_done = False
         self.result: T | None = None
         self.error: Exception | None = None
@@ -36,17 +38,21 @@ class _Passenger(Generic[T]):
     def outcome(self) -> T:
         if self.error is not None:
             raise self.error
-        return self.result  # type: ignore[return-value]  # there is no error, so there is a result
+        if not self.is_done:
+            raise StoreUnavailable("database: who was to write it was ended amid its work")
+        return self.result  # type: ignore[return-value]  # it is done, so there is a result
 
 
 class Company:
     """`write` is how one work is done by itself, in a transaction of its own."""
 
-    def __init__(self, write: Callable[[Callable[[Connection], Any]], Any]) -> None:
+    def __init__(self, write: Callable[[Callable[[Connection], Any]], Any], *, stuck: float = _STUCK) -> None:
         self._write = write
+        self._stuck = stuck
         self._lock = threading.Lock()
         self._waiting: deque[_Passenger[Any]] = deque()
-        self._is_led = False
+        self._leader: _Passenger[Any] | None = None
+        self._led_since = 0.0
 
     def write(self, work: Callable[[Connection], T], place: tuple[str, ...] = ()) -> T:
         """Does `work`, with what others bring. It may be done again, and must have no other effect.
@@ -55,37 +61,59 @@ class Company:
         rows do not lock each other out. Those of one place are done as they came.
         """
         mine = _Passenger(work, place)
-        with self._lock:
-            self._waiting.append(mine)
-            mine.leads, self._is_led = not self._is_led, True
-        if not mine.leads:
-            mine.told.wait()
-        if mine.leads:
-            self._lead()
+        try:
+            with self._lock:
+                self._waiting.append(mine)
+                if self._leader is None:
+                    self._pass_on()
+            while not mine.told.wait(self._stuck):
+                self._look_after(mine)
+            if self._leader is mine:
+                self._lead(mine)
+        except BaseException:
+            self._leave(mine)
+            raise
         return mine.outcome()
 
-    def _lead(self) -> None:
+    def _pass_on(self) -> None:
+        """Who has waited longest leads, if anybody waits."""
+        self._leader = self._waiting[0] if self._waiting else None
+        self._led_since = time.monotonic()
+        if self._leader is not None:
+            self._leader.told.set()
+
+    def _look_after(self, mine: _Passenger[Any]) -> None:
+        """Nobody that waits shares the fate of a leader who hangs, such as on a cut wire."""
+        with self._lock:
+            if mine in self._waiting and time.monotonic() - self._led_since >= self._stuck:
+                self._pass_on()
+
+    def _leave(self, mine: _Passenger[Any]) -> None:
+        """It was interrupted: nobody may count on it."""
+        with self._lock:
+            if mine in self._waiting:
+                self._waiting.remove(mine)
+            if self._leader is mine:
+                self._pass_on()
+
+    def _lead(self, mine: _Passenger[Any]) -> None:
         with self._lock:
             aboard = [self._waiting.popleft() for _ in range(min(_MOST, len(self._waiting)))]
-        aboard.sort(key=lambda each: each.place)
         try:
-            self._carry(aboard)
+            self._carry(mine, sorted(aboard, key=lambda each: each.place))
         finally:
             with self._lock:
-                following = self._waiting[0] if self._waiting else None
-                self._is_led = following is not None
-                if following is not None:
-                    following.leads = True
-            for each in (*aboard, following):
-                if each is not None:
-                    each.told.set()
+                if self._leader is mine:
+                    self._pass_on()
+            for each in aboard:
+                each.told.set()
 
-    def _carry(self, aboard: list[_Passenger[Any]]) -> None:
+    def _carry(self, mine: _Passenger[Any], aboard: list[_Passenger[Any]]) -> None:
         if len(aboard) > 1:
             try:
                 results = self._write(lambda tx: [each.work(tx) for each in aboard])
             except StoreUnavailable as error:
-                self._turn_away(aboard, error)
+                self._turn_away(mine, aboard, error)
                 return
             except Exception:  # noqa: BLE001  # one of them failed, and took the others along: each by itself
                 results = None
@@ -97,17 +125,19 @@ class Company:
             try:
                 each.result, each.is_done = self._write(each.work), True
             except StoreUnavailable as error:
-                self._turn_away([other for other in aboard if not other.is_done], error)
+                self._turn_away(mine, [other for other in aboard if not other.is_done], error)
                 return
             except Exception as error:  # noqa: BLE001  # it is raised where the work came from
                 each.error = error
 
-    def _turn_away(self, aboard: list[_Passenger[Any]], error: StoreUnavailable) -> None:
+    def _turn_away(self, mine: _Passenger[Any], aboard: list[_Passenger[Any]], error: Exception) -> None:
         """Those that wait as well: each has somebody at the door who will not wait for two of these."""
+        waiting: list[_Passenger[Any]] = []
         with self._lock:
-            waiting = list(self._waiting)
-            self._waiting.clear()
+            if self._leader is mine:
+                waiting.extend(self._waiting)
+                self._waiting.clear()
         for each in (*aboard, *waiting):
             each.error = each.error or StoreUnavailable(str(error))
-            if each in waiting:
-                each.told.set()
+        for each in waiting:
+            each.told.set()

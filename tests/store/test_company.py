@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import Connection, event, insert, select, text, update
 
 from store import Store, _engine, open_store
+from store._company import Company
 from store._engine import sqlite_driver
 from store.tables import state
 from tests.processes import until
@@ -108,6 +110,66 @@ def test_where_the_database_takes_nothing_all_are_told_soon(lonely: Store, sqlit
         assert not any(name.startswith("n") for name in kept(lonely))
     finally:
         other.close()
+
+
+def test_who_was_taken_along_by_one_that_ends_amid_its_work_is_told_so(lonely: Store) -> None:
+    def ends(tx: Connection) -> None:
+        raise SystemExit
+
+    found = together(lonely, [put("a"), ends, put("b")])
+    assert [type(each) for each in found] == [SystemExit, StoreUnavailable, StoreUnavailable]
+    assert lonely.shared_write(put("after")) == "after"
+    assert not {"a", "b"} & kept(lonely)
+
+
+def test_nobody_counts_on_one_that_waited_and_has_gone(lonely: Store) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first(tx: Connection) -> None:
+        begun.set()
+        assert go_on.wait(20)
+
+    def interrupt() -> None:
+        until(lambda: lonely._company._waiting, "it waits")
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    with ThreadPoolExecutor(3) as pool:
+        leader = pool.submit(lonely.shared_write, first)
+        assert begun.wait(20)
+        interrupting = pool.submit(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            lonely.shared_write(put("gone"))
+        interrupting.result(20)
+        go_on.set()
+        leader.result(20)
+        assert pool.submit(lonely.shared_write, put("after")).result(20) == "after"
+    assert "gone" not in kept(lonely)
+
+
+def test_who_hangs_holds_up_nobody_but_those_that_it_took_along(postgres_url: str) -> None:
+    store = open_store(postgres_url)
+    store._company = Company(store.retry_write, stuck=0.5)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hangs(tx: Connection) -> str:
+        begun.set()
+        while not go_on.wait(0.2):  # Postgres ends who says nothing
+            tx.execute(text("SELECT 1"))
+        return "in the end"
+
+    try:
+        with ThreadPoolExecutor(MANY + 1) as pool:
+            leader = pool.submit(store.shared_write, hangs)
+            assert begun.wait(20)
+            names = [f"n{number}" for number in range(MANY)]
+            assert list(pool.map(store.shared_write, map(put, names), timeout=20)) == names
+            assert not leader.done()
+            go_on.set()
+            assert leader.result(20) == "in the end"
+        assert store.shared_write(put("after")) == "after"
+    finally:
+        go_on.set()
+        store.close()
 
 
 def test_nobody_is_told_before_the_commit(lonely: Store, sqlite_url: str) -> None:
