@@ -332,7 +332,9 @@ class Runner:
 
     def _forget(self, claim: Claim) -> None:
         with self._lock:
-            self._held.pop(claim.lane, None)
+            # A run that went on past its lease may find that this very process holds the lane anew.
+            if self._held.get(claim.lane) == claim:
+                del self._held[claim.lane]
 
 
 class _Chores:

@@ -70,6 +70,24 @@ def test_who_was_overtaken_may_write_nothing(rig: Any) -> None:
     assert rig.status(alert_id) == "RECEIVED"
 
 
+def test_a_run_that_ends_past_its_lease_leaves_the_next_claim_of_its_own_process_in_hand(rig: Any) -> None:
+    """What is not in hand is not prolonged, and not waited for when the process shall end."""
+    rig.store_only("entry", **LONG)
+    stale = rig.runner._claim_next()
+    rig.clock.advance(LEASE)
+    newer = rig.runner._claim_next()
+    assert newer.token > stale.token
+    rig.runner._forget(stale)
+    rig.clock.advance(LEASE - timedelta(seconds=1))
+    rig.runner.renew()
+    rig.clock.advance(2)
+    assert claim(rig, "b") is None
+    rig.runner._forget(newer)
+    rig.clock.advance(LEASE)
+    rig.runner.renew()
+    assert claim(rig, "b") is not None
+
+
 def test_an_alert_that_comes_during_a_claim_is_not_forgotten(rig: Any) -> None:
     rig.store_only("entry", **LONG)
     held = claim(rig)
