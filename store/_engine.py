@@ -13,7 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    collate,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
     ArgumentError,
@@ -117,6 +128,11 @@ def either(table: Table, build: Callable[[postgresql.Insert], T]) -> dict[str, T
         "postgresql": build(postgresql.insert(table)),
         "sqlite": build(sqlite.insert(table)),  # type: ignore[arg-type]  # as above
     }
+
+
+def as_python_sorts(tx: Connection, column: Column[str]) -> ColumnElement[str]:
+    """To order by: what Postgres does by itself depends on the locale that the database was made with."""
+    return collate(column, "C") if tx.dialect.name == "postgresql" else column
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -224,9 +224,9 @@ def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
 def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
     """Makes every lane of an instrument due: its price moved."""
     which = positions.c.symbol == symbol
-    # Locked in one order: two that lock several must not lock each other out.
-    place = positions.c
-    tx.execute(select(place.token).where(which).order_by(place.venue, place.account).with_for_update()).all()
+    # Locked in one order, Python's: two that lock several must not lock each other out.
+    order = [_engine.as_python_sorts(tx, column) for column in (positions.c.venue, positions.c.account)]
+    tx.execute(select(positions.c.token).where(which).order_by(*order).with_for_update()).all()
     _wake(tx, which, now)
 
 

@@ -110,8 +110,9 @@ def traded_since(tx: Connection, since: datetime) -> list[Lane]:
     """Lanes with orders that changed since then, in their order."""
     order = tables.orders.c
     place = (order.venue, order.account, order.symbol)
-    rows = tx.execute(select(*place).where(order.updated_at >= since).distinct().order_by(*place))
-    return [Lane(row.venue, row.account, row.symbol) for row in rows]
+    rows = tx.execute(select(*place).where(order.updated_at >= since).distinct())
+    # Sorted here: the database's order depends on its locale, and that of the locks must not.
+    return [Lane(*row) for row in sorted(tuple(row) for row in rows)]
 
 
 def has_traded(tx: Connection, lane: Lane) -> bool:

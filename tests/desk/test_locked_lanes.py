@@ -119,6 +119,10 @@ def test_a_price_locks_its_lanes_in_one_order(make_rig: Any, postgres_url: str, 
         moving.start()
         until_waits_for_a_lock(admin)
         admin.execute("SELECT FROM positions WHERE account = 'OTHER' FOR UPDATE NOWAIT")
+        # Python's order, as alerts have it that share a commit, also where the database has another locale.
+        asked = "SELECT query FROM pg_stat_activity WHERE datname = current_database()"
+        (waits,) = admin.execute(f"{asked} AND wait_event_type = 'Lock'").fetchone()
+        assert 'ORDER BY positions.venue COLLATE "C", positions.account COLLATE "C"' in waits
     moving.join()
 
 
