@@ -43,7 +43,7 @@ SETTINGS = {"RISK_MAIN": f"{RISK}", "LEVERAGE_MAIN": f"{LEVERAGE}", "WEB_CONCURR
 #: An entry's share of the leverage's cap, the rest being room for fees.
 ROOM = Decimal("0.97")
 #: Seconds: for an alert to end, and for an answer (the first waits for the start); for the server to end.
-LIMIT, STOP_LIMIT = 60.0, 10.0
+LIMIT, STOP_LIMIT, _ANSWERS = 60.0, 10.0, 60.0
 WIDTH = 100
 
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH")
@@ -169,7 +169,9 @@ class Server:
         """Status and JSON of one request; ConnectionError if the server does not answer."""
         login = base64.b64encode(f"demo:{self._password}".encode()).decode()
         try:
-            with contextlib.closing(http.client.HTTPConnection(HOST, self.port, timeout=LIMIT)) as connection:
+            with contextlib.closing(
+                http.client.HTTPConnection(HOST, self.port, timeout=_ANSWERS)
+            ) as connection:
                 connection.request(method, path, json.dumps(body or {}), {"Authorization": f"Basic {login}"})
                 response = connection.getresponse()
                 return response.status, json.loads(response.read())

@@ -305,7 +305,7 @@ class Runner:
             with self._store.write() as tx:
                 outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
         except StoreUnavailable as error:
-            del self._shut[lane.venue]
+            self._shut.pop(lane.venue, None)
             log.error("%s: not told yet: %s", lane, error)
 
     def _is_first(self, lane: Lane) -> bool:

@@ -8,7 +8,6 @@ import time
 from io import BytesIO
 from typing import Any
 
-import ccxt  # type: ignore[import-not-found]  # it has an environment of its own
 import requests
 from requests.adapters import BaseAdapter
 from urllib3.response import HTTPResponse
@@ -34,6 +33,8 @@ class Canned(BaseAdapter):
 
 
 def main() -> None:
+    import ccxt  # type: ignore[import-not-found]  # it has an environment of its own
+
     asked = json.load(sys.stdin)
     kind = {"BINANCE": ccxt.binanceusdm, "BYBIT": ccxt.bybit}[asked["venue"]]
     exchange = kind({"apiKey": "key", "secret": "secret", "enableRateLimit": False})
