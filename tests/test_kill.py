@@ -242,6 +242,7 @@ def test_sigterm_to_all_amid_an_entry(house: House, count: int) -> None:
 
 
 @postgres_is_slow
+@pytest.mark.slow
 def test_a_runner_apart_ends_and_dies_amid_entries(house: House) -> None:
     life = Life(house, apart=True)
     entry, found = life.watch(ENTRY)
@@ -306,6 +307,7 @@ def test_only_the_lanes_of_a_dead_process_are_free_at_once(house: House) -> None
 
 
 @postgres_is_slow
+@pytest.mark.slow
 def test_two_runners_share_the_work(house: House) -> None:
     """Six instruments of one account, each with an entry and then its reversal, while both runners work."""
     server = house.start(RUNNER="off")

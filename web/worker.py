@@ -20,6 +20,8 @@ from web import browser
 READ_LIMIT = 10.0
 #: The same, once this process is asked to end.
 STOP_READ_LIMIT = 2.0
+#: Seconds after which the pages are made ready.
+_PREPARED_AFTER = 3.0
 #: Seconds that the runner has to end in.
 STOP_LIMIT = 7.0
 
@@ -38,8 +40,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def run(self) -> None:
         """Serves until told to stop."""
-        # Beside the first requests: to be asked for a page at once is rarer than to be sent an alert.
-        threading.Thread(target=browser.prepare, args=(self.wsgi,), daemon=True).start()
+        # Not among the first requests: right after a start an alert is likelier than somebody who looks.
+        soon = threading.Timer(_PREPARED_AFTER, browser.prepare, (self.wsgi,))
+        soon.daemon = True
+        soon.start()
         super().run()
 
     def handle(self, conn: Any) -> Any:

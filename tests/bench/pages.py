@@ -56,7 +56,7 @@ def measure(url: str) -> None:
     made = door.create_app(
         load(values | {"DATABASE_URL": url, "RUNNER": "off", "RISK_MAIN": "1", "LEVERAGE_MAIN": "3"})
     )
-    prepare(made)  # as each worker does when it begins
+    prepare(made)  # as each worker does soon after it began
     visitor = Visitor(made, PASSWORD)
     visitor.log_in()
     last = visitor.get("/api/alerts?limit=1").get_json()["alerts"][0]["id"]

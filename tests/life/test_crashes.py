@@ -186,7 +186,7 @@ def points_of(life: Any, play: str) -> list[str]:
     return watched.points
 
 
-@pytest.mark.parametrize("venue", ["BYBIT", "FTX", "BINANCE_SPOT"])
+@pytest.mark.parametrize("venue", ["BYBIT", "BINANCE_SPOT"])
 def test_a_sample_of_the_crashes(lives: Lives, venue: str) -> None:
     """Before and after the first order that an entry sends, and before its second."""
     points = points_of(born(lives, venue, "entry"), "entry")
@@ -202,7 +202,7 @@ def first_write_after_the_entry(lives: Lives, venue: str) -> int:
     return points[:sent].count("commit")
 
 
-@pytest.mark.parametrize("venue", ["BINANCE", "FTX", "BYBIT_SPOT"])
+@pytest.mark.parametrize("venue", ["BINANCE", "BYBIT_SPOT"])
 def test_the_stop_leaves_though_the_database_fell_behind_the_entry(lives: Lives, venue: str) -> None:
     """Whichever of the three writes between entry and stop it is."""
     first = first_write_after_the_entry(lives, venue)

@@ -201,6 +201,7 @@ def test_stops_and_targets_need_no_alert() -> None:
     assert proof.differences(mine, theirs, MAIN.bars, quantities=True) == []
 
 
+@pytest.mark.slow
 def test_sized_by_risk_the_server_loses_no_more_than_that() -> None:
     """Off by fees, of which targets pay less here; more only where a gap moved the entry from the close,
     which gave the strategy its size."""
