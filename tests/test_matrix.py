@@ -89,6 +89,7 @@ def test_a_position_without_its_stop_is_seen(tmp_path: Path) -> None:
         assert cover.longest == 7
 
 
+@pytest.mark.slow
 def test_an_entry_that_leaves_twice_is_seen(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The venue's own record is what is judged: here the first order is taken twice there."""
     build = binance.build

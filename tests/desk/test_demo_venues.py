@@ -56,6 +56,7 @@ def as_expected(done: subprocess.CompletedProcess[str]) -> list[str]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.slow
 def test_the_real_adapters_do_what_the_paper_venue_does(tmp_path: Path) -> None:
     done = run(tmp_path, "--only", "binance")
     assert as_expected(done) == ["BINANCE"]

@@ -192,6 +192,7 @@ def test_sigterm_ends_it_within_ten_seconds_with_a_request_on_its_way(
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_signal_to_all_processes_ends_it_within_ten_seconds(
     serve: Callable[..., Any], sqlite_url: str, body: Any, sent: signal.Signals
 ) -> None:
