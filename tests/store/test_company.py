@@ -128,7 +128,7 @@ def test_who_was_taken_along_by_one_that_ends_amid_its_work_is_told_so(lonely: S
     assert not {"a", "b"} & kept(lonely)
 
 
-def test_nobody_counts_on_one_that_waited_and_has_gone(lonely: Store) -> None:
+def test_nobody_counts_on_one_that_waited_and_has_gone(lonely: Store, request: pytest.FixtureRequest) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def first(tx: Connection) -> None:
@@ -139,6 +139,9 @@ def test_nobody_counts_on_one_that_waited_and_has_gone(lonely: Store) -> None:
         until(lambda: lonely._company._waiting, "it waits")
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
+    # A runner that was started in this process may have left a handler of its own.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with ThreadPoolExecutor(3) as pool:
         leader = pool.submit(lonely.shared_write, first)
         assert begun.wait(20)
