@@ -43,10 +43,12 @@ matrix: install ## the crash matrix: kill -9 between any two effects (docs/relia
 demo: install ## alertmodel.txt told line by line, on paper (or VENUES=emulated)
 	@$(PYTHON) -m desk.demo --venues $(VENUES)
 
-lint: install ## ruff and mypy
+lint: install ## ruff, mypy and vulture
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m vulture
+	$(PYTHON) -m vulture --config tests/vulture.toml
 
 fmt: install ## let ruff rewrite what it can
 	$(PYTHON) -m ruff check --fix .

@@ -86,7 +86,7 @@ class Emulators:
             # Ctrl-C is for the demo, which ends it.
             start_new_session=True,
         )
-        self._pipes = cast("tuple[IO[str], IO[str]]", (self._process.stdin, self._process.stdout))
+        self._pipes = cast(tuple[IO[str], IO[str]], (self._process.stdin, self._process.stdout))
         self.settings: Mapping[str, str] = {}
         try:
             self.settings = dict(self._settings())

@@ -199,5 +199,5 @@ def connect(
     """
     module = importlib.import_module(f"exchanges.{name.lower()}")
     is_apart = kind is InstrumentKind.SPOT and hasattr(module, "connect_spot")
-    opened = cast("Connect", module.connect_spot if is_apart else module.connect)
+    opened = cast(Connect, module.connect_spot if is_apart else module.connect)
     return opened(credentials, network=network, hosts=hosts, urls=urls)

@@ -26,6 +26,7 @@ TOOLS = {
         "pytest-timeout": "a plugin",
         "pytest-xdist": "a plugin",
         "types-requests": "for mypy",
+        "vulture": "`make lint`",
     },
 }
 _IMPORT = re.compile(r"^ *(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)

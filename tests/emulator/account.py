@@ -241,12 +241,6 @@ class Account(Ledger):
                 raise Refusal(Kind.ORDERS_OPEN)
             self.hedge = hedge
 
-    def pay_in(self, amount: Decimal) -> None:
-        """Adds to the cash (a negative amount takes from it)."""
-        with self.engine.lock, localcontext(MONEY):
-            self.cash += amount
-            self._deposit += amount
-
     # -- the machinery, for the engine -----------------------------------------------------------------
 
     def move(self, symbol: str, target: Decimal) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -558,10 +558,8 @@ def test_liquidity_cuts_what_one_act_trades(
 class Down(SqlPaperLedger):
     """A ledger whose database is away."""
 
-    @contextmanager
-    def read(self, **lane: Any) -> Iterator[Account]:
+    def read(self, **lane: Any) -> AbstractContextManager[Account]:
         raise StoreUnavailable("database: away")
-        yield
 
     @contextmanager
     def write(self, **lane: Any) -> Iterator[Account]:

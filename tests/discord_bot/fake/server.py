@@ -27,7 +27,6 @@ class Discord(World):
     """`with Discord() as discord:` listens until the block ends; `down()` and `up()` between."""
 
     token = TOKEN
-    bot_id = BOT
 
     def __init__(self) -> None:
         super().__init__(lambda: f"http://127.0.0.1:{self.port}")

@@ -47,7 +47,6 @@ class Message:
     reactions: dict[str, list[int]] = field(default_factory=dict)
     nonce: str | None = None
     reply_to: int | None = None
-    edits: int = 0
     flags: int = 0
 
     @property
@@ -244,7 +243,6 @@ class World:
             if message.author_id != author:
                 raise Refused(403, 50005, "Cannot edit a message authored by another user")
             self._fill(message, given, files)
-            message.edits += 1
             self._note_pings(author, message, given)
             self._say("MESSAGE_UPDATE", self.shown(message))
             return message
