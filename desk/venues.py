@@ -20,7 +20,7 @@ from exchanges import Credentials, Exchange, available, connect
 from exchanges._http import Hosts
 from exchanges.paper import FEES, PaperExchange
 from store import Store, journal, views
-from store.paper import SqlPaperLedger, observe
+from store.paper import SqlPaperLedger, last_price, observe
 from trading.errors import Denied, Rejected, VenueError
 from trading.model import Alert, AlertKind, Candle, InstrumentKind, Lane, OrderType, Protection
 from trading.symbols import split
@@ -108,11 +108,17 @@ class Venues:
         return bars, "" if bars else f"{lane.venue} has no candles of {interval}"
 
     def price(self, symbol: str, price: Decimal, at: datetime) -> None:
-        """Sets the paper price of an instrument and wakes every lane that trades it."""
+        """Sets the paper price of an instrument and wakes every lane that trades it; where the price stays
+        as it was, those where something traded.
+        """
         with self._store.write() as tx:
             now = self._clock()
-            observe(tx, symbol=symbol, price=price, at=at, now=now, fees=FEES)
-            journal.wake(tx, symbol=symbol, now=now)
+            moves = last_price(tx, symbol=symbol) != price
+            traded = observe(tx, symbol=symbol, price=price, at=at, now=now, fees=FEES)
+            if moves:
+                journal.wake(tx, symbol=symbol, now=now)
+            for venue, account, _ in () if moves else traded:
+                journal.look_at(tx, lane=Lane(venue, account, symbol), now=now)
 
     def _open_market(self, lane: Lane) -> Exchange:
         """Who can tell the candles of a lane: its exchange, without keys. Denied if nobody can."""

@@ -47,7 +47,7 @@ from trading.symbols import split
 #: Before the symbol, in the keys of `state`.
 LIQUIDITY = "paper_liquidity:"
 
-_OPEN = tuple(status.value for status in OrderStatus if status.is_open)
+OPEN = tuple(status.value for status in OrderStatus if status.is_open)
 _NO_LEVERAGE = Decimal(1)
 
 # The columns carry the names of the records' fields.
@@ -91,7 +91,7 @@ _PRICES = select(paper_prices.c.symbol, paper_prices.c.price).where(
 _POSITIONS = select(paper_positions).where(_of(paper_positions))
 _RESTING = (
     select(paper_orders)
-    .where(_of(paper_orders), paper_orders.c.status.in_(_OPEN))
+    .where(_of(paper_orders), paper_orders.c.status.in_(OPEN))
     .order_by(paper_orders.c.venue_order_id)
 )
 _NAMED = select(paper_orders).where(_my(paper_orders), paper_orders.c.client_order_id == bindparam("name"))
@@ -191,7 +191,7 @@ class Account:
     def order(self, client_order_id: str) -> Order | None:
         """One order, also after it ended."""
         row = self._tx.execute(_NAMED, {**self._mine, "name": client_order_id}).one_or_none()
-        return None if row is None else _order(row)
+        return None if row is None else order_of(row)
 
     def fills(self, symbol: str, since: datetime) -> Sequence[Fill]:
         """From `since` on, oldest first."""
@@ -250,7 +250,7 @@ class Account:
         positions = {row.symbol: row for row in tx.execute(_POSITIONS, asked)}
         resting: dict[str, list[Order]] = {symbol: [] for symbol in symbols}
         for row in tx.execute(_RESTING, asked):
-            resting[row.symbol].append(_order(row))
+            resting[row.symbol].append(order_of(row))
         for symbol in symbols:
             self._held[symbol] = _holding(symbol, prices.get(symbol), positions.get(symbol), resting[symbol])
 
@@ -313,7 +313,7 @@ def _holding(symbol: str, price: Decimal | None, row: Row[Any] | None, resting: 
     return Holding(book=book, leverage=_NO_LEVERAGE if row is None else row.leverage)
 
 
-def _order(row: Row[Any]) -> Order:
+def order_of(row: Row[Any]) -> Order:
     values = {name: getattr(row, name) for name in _ORDER}
     values |= {name: enum(values[name]) for name, enum in _ENUMS.items()}
     # The venue knows nothing of our intents.

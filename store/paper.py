@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, tuple_, update
 
 from store import Store, _engine
-from store._paper import LIQUIDITY, Account, last_price, liquidity
-from store.tables import paper_accounts, paper_positions, paper_prices, state
+from store._paper import LIQUIDITY, OPEN, Account, liquidity, order_of
+from store._paper import last_price as last_price  # callers of `observe` ask for it
+from store.tables import paper_accounts, paper_orders, paper_positions, paper_prices, state
 from trading import matching
 from trading.matching import Fees, Outcome
 from trading.model import ZERO
@@ -85,7 +86,7 @@ def observe(
         return ()
     cap = liquidity(tx, symbol=symbol)
     moved = []
-    for venue, name in _accounts_with(tx, symbol):
+    for venue, name in _met(tx, symbol, known.price, price):
         account = Account(tx, venue, name, ZERO)
         account.open()
         book = account.holding(symbol).book
@@ -124,9 +125,18 @@ def set_liquidity(tx: Connection, *, symbol: str, quantity: Decimal | None, now:
         tx.execute(insert(state).values(key=key, value=f"{quantity:f}", at=now))
 
 
-def _accounts_with(tx: Connection, symbol: str) -> list[tuple[str, str]]:
-    """In one order everywhere, so that two prices at once cannot deadlock."""
-    return [(row.venue, row.account) for row in tx.execute(_HOLDERS, {"symbol": symbol})]
+def _met(tx: Connection, symbol: str, start: Decimal, end: Decimal) -> list[tuple[str, str]]:
+    """Whose orders the way of a price meets. In one order everywhere, so that two prices at once cannot
+    deadlock. Nobody adds or takes an order meanwhile: who does holds the price still.
+    """
+    resting = tx.execute(_RESTING, {"symbol": symbol})
+    return list(
+        dict.fromkeys(
+            (row.venue, row.account)
+            for row in resting
+            if matching.meets(order=order_of(row), start=start, end=end)
+        )
+    )
 
 
 _LOCKED = select(paper_prices).where(paper_prices.c.symbol == bindparam("symbol")).with_for_update()
@@ -141,8 +151,16 @@ _MOVED = (
     .where(paper_prices.c.symbol == bindparam("of_symbol"))
     .values(price=bindparam("new_price"), at=bindparam("new_at"))
 )
-_HOLDERS = (
-    select(paper_positions.c.venue, paper_positions.c.account)
-    .where(paper_positions.c.symbol == bindparam("symbol"))
-    .order_by(paper_positions.c.venue, paper_positions.c.account)
+# By those who have traded it: orders have an index by account alone, and are many in the end.
+_HOLDERS = select(paper_positions.c.venue, paper_positions.c.account).where(
+    paper_positions.c.symbol == bindparam("symbol")
+)
+_RESTING = (
+    select(paper_orders)
+    .where(
+        tuple_(paper_orders.c.venue, paper_orders.c.account).in_(_HOLDERS),
+        paper_orders.c.symbol == bindparam("symbol"),
+        paper_orders.c.status.in_(OPEN),
+    )
+    .order_by(paper_orders.c.venue, paper_orders.c.account)
 )

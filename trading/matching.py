@@ -139,6 +139,18 @@ def move(*, book: Book, price: Decimal, fees: Fees, liquidity: Decimal | None) -
         return _move(book, price, fees, liquidity)
 
 
+def meets(*, order: Order, start: Decimal, end: Decimal) -> bool:
+    """Whether a price on its way from `start` to `end` comes to an open order, so that `move` may change it.
+
+    >>> from trading.model import Role, Side
+    >>> bid = Order(client_order_id="a", intent_id="a", symbol="BTC-USDT-PERP", role=Role.ENTRY,
+    ...             side=Side.BUY, type=OrderType.LIMIT, quantity=Decimal(1), price=Decimal(90))
+    >>> [meets(order=bid, start=Decimal(100), end=Decimal(end)) for end in (91, 90, 89)]
+    [False, True, True]
+    """
+    return _touched_at(order, start, end) is not None
+
+
 def equity(*, cash: Decimal, holdings: Iterable[Holding]) -> Decimal:
     """Cash and what closing everything at the last prices would realise, in quote units.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from desk.runner import LEASE, RENEW_EVERY, TICK, Runner
 from desk.service import Service
 from desk.view import NAKED_LIMIT
 from exchanges.paper import PaperExchange
-from store import journal
+from store import journal, paper
 from trading.errors import LostClaim
 from trading.lifecycle import IntentEvent
 from trading.model import Lane
@@ -208,3 +209,29 @@ def until(condition: Any, seconds: float = 40) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to that"
         time.sleep(0.05)
+
+
+def test_a_price_that_stays_wakes_those_alone_whom_it_trades(rig: Any) -> None:
+    """Two wait at their limits; what can be traded at once is less than they want."""
+
+    def due() -> list[str]:
+        with rig.store.read() as tx:
+            return [lane.account for lane in journal.due_lanes(tx, now=rig.clock(), limit=9)]
+
+    def seen_at(price: str) -> None:
+        rig.clock.advance(0.001)
+        rig.venues.price(LANE.symbol, Decimal(price), rig.clock())
+
+    for account, price in (("MAIN", "41800"), ("OTHER", "41700")):
+        rig.venues.price(LANE.symbol, Decimal(42000), rig.clock())
+        rig.send("entry", **LONG | {"price": price}, size="1", type="limit", subaccount=account)
+    with rig.store.write() as tx:
+        paper.set_liquidity(tx, symbol=LANE.symbol, quantity=Decimal("0.4"), now=rig.clock())
+    assert due() == []
+    seen_at("42000")
+    assert due() == []
+    seen_at("41800")
+    assert due() == ["MAIN", "OTHER"], "it moved"
+    rig.settle()
+    seen_at("41800")
+    assert due() == ["MAIN"], "and goes on with what it has met"

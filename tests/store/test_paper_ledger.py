@@ -440,3 +440,34 @@ def test_an_act_costs_the_same_after_much_history(ledger: SqlPaperLedger, store:
         plan = driver.execute(f"EXPLAIN QUERY PLAN {open_orders}", ["x"] * open_orders.count("?")).fetchall()
         assert tx.execute(text("SELECT count(*) FROM paper_orders")).scalar() == 3003
     assert "venue=? AND account=? AND symbol=? AND status=?" in plan[0][3]
+
+
+def test_a_price_costs_the_same_for_those_whom_it_does_not_meet(
+    ledger: SqlPaperLedger, store: Store, clock: Clock
+) -> None:
+    price(ledger, "100", clock())
+    with open_account(ledger) as account:
+        submit(account, order("bid", Side.BUY, LIMIT, "1", "90"), clock())
+
+    def moved_to(value: str) -> tuple[int, list[str]]:
+        with statements(store) as seen:
+            moved = price(ledger, value, clock())
+        return len(seen), [account for _, account, _ in moved]
+
+    alone, _ = moved_to("95")
+    for number in range(5):
+        with open_account(ledger, LANE | {"account": f"A{number}"}) as account:
+            submit(account, order("bid", Side.BUY, LIMIT, "1", str(80 + number)), clock())
+    assert moved_to("96") == (alone, [])
+    assert moved_to("96") == (alone, [])
+    assert moved_to("90")[1] == [LANE["account"]]
+    assert moved_to("82")[1] == ["A2", "A3", "A4"]
+    if store.is_postgres:
+        return  # its planner chooses by statistics
+    with statements(store) as seen:
+        price(ledger, "83", clock())
+    resting = next(sql for sql in seen if "FROM paper_orders" in sql)
+    with store.read() as tx:
+        driver: Any = tx.connection.dbapi_connection
+        plan = driver.execute(f"EXPLAIN QUERY PLAN {resting}", ["x"] * resting.count("?")).fetchall()
+    assert "SEARCH paper_orders USING INDEX ix_paper_orders_open" in str(plan)
