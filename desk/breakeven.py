@@ -39,14 +39,14 @@ def breakeven(work: Work, intent: Intent) -> Later | Ended:
         if isinstance(level, Ended):
             return level
         position, attempt = view.position, len(made) + 1
-        order = stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
-        with work.store.write() as tx:
-            orders.add(tx, work.claim, [order], now=work.clock())
-        mark("breakeven.planned")
+        moved = stop_order(position=position, intent_id=intent.id, trigger_price=level, attempt=attempt)
+        order = fence.send(
+            work, moved, first=lambda tx: orders.add(tx, work.claim, [moved], now=work.clock())
+        )
     else:
         order = made[-1]
-    if order.status is OrderStatus.INITIALIZED:
-        order = fence.send(work, order)
+        if order.status is OrderStatus.INITIALIZED:
+            order = fence.send(work, order)
     if order.status is OrderStatus.SUBMITTED:
         # A lost answer is often all that was lost.
         catch_up(work)

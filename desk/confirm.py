@@ -17,7 +17,7 @@ from desk.stages import mark
 from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
-from store import journal, orders, outbox, sentries, switches
+from store import Transaction, journal, orders, outbox, sentries, switches
 from store.orders import LaneState
 from trading import parts
 from trading.errors import OrderNotFound, VenueError
@@ -343,12 +343,10 @@ def _do(work: Work, action: parts.Change) -> Order | None:
             mark(f"{order.role}.cancelled")
             return None
         case Send(order=order):
-            _write_down(work, order)
-            return fence.send(work, order)
+            return fence.send(work, order, first=lambda tx: _write_down(work, tx, order))
         case Close(order=order, reason=reason):
             alarm(work, f"closing at the market: {reason}", alert_id=order.intent_id)
-            _write_down(work, order)
-            return fence.send(work, order)
+            return fence.send(work, order, first=lambda tx: _write_down(work, tx, order))
 
 
 def swap(work: Work, change: Swap) -> tuple[Order, ...] | None:
@@ -356,9 +354,9 @@ def swap(work: Work, change: Swap) -> tuple[Order, ...] | None:
     if change.old:
         work.breathe()
     made = [o for missing in change.new for o in (missing.order, missing.stop) if o is not None]
-    _write_down(work, *made)
     # Before anything is taken away: the journal may fail after that, and the way to the venue goes on.
-    submitted = {order.client_order_id: order for order in fence.submit(work, *made)}
+    leaving = fence.submit(work, *made, first=lambda tx: _write_down(work, tx, *made))
+    submitted = {order.client_order_id: order for order in leaving}
     try:
         is_free = _taken_back(work, change.old)
     except VenueError:
@@ -392,15 +390,14 @@ def _instrument(work: Work) -> Instrument | None:
         return None
 
 
-def _write_down(work: Work, *made: Order) -> None:
+def _write_down(work: Work, tx: Transaction, *made: Order) -> None:
     """Planned orders take their final quantity, new ones their row, before they leave."""
-    with work.store.write() as tx:
-        for order in made:
-            known = {each.client_order_id for each in orders.of_intent(tx, order.intent_id)}
-            if order.client_order_id in known:
-                orders.resize(tx, work.claim, order, now=work.clock())
-            else:
-                orders.add(tx, work.claim, [order], now=work.clock())
+    for order in made:
+        known = {each.client_order_id for each in orders.of_intent(tx, order.intent_id)}
+        if order.client_order_id in known:
+            orders.resize(tx, work.claim, order, now=work.clock())
+        else:
+            orders.add(tx, work.claim, [order], now=work.clock())
 
 
 def _rest(work: Work, view: View) -> View | Later:

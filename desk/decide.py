@@ -6,13 +6,14 @@ It must never approve by default: a doubt, an error or an old vote ends in a ref
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from desk import daily
 from desk.question import question, would_be
 from desk.stages import mark
 from desk.work import Work
-from store import journal, orders, outbox, switches
+from store import Transaction, journal, orders, outbox, switches
 from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
@@ -32,7 +33,9 @@ _EVENTS = {
 
 
 def decide(work: Work, intent: Intent) -> IntentStatus:
-    """Decides an intent that was just received; on paper its price becomes the last price, if it is fresh."""
+    """Decides an intent that was just received, and starts it where nobody is asked; on paper its price
+    becomes the last price, if it is fresh.
+    """
     now = work.clock()
     halted, history = _circumstances(work, intent, now)
     decision = policy.decide(
@@ -69,8 +72,20 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
             expires_at=expires_at,
             data=asked.data if asked is not None else None,
         )
+        if status is IntentStatus.APPROVED:
+            status = start(work, tx, replace(intent, status=status), now)
     mark("decided")
     record_refusal(work, intent, decision)
+    return status
+
+
+def start(work: Work, tx: Transaction, intent: Intent, now: datetime) -> IntentStatus:
+    """EXECUTING, with what it makes obsolete out of the way."""
+    status = journal.advance(
+        tx, work.claim, intent, IntentEvent.EXECUTE, reason="", now=now, expires_at=intent.expires_at
+    )
+    if intent.kind is not AlertKind.BREAKEVEN:
+        journal.supersede(tx, work.claim, by=intent, now=now)
     return status
 
 

@@ -8,7 +8,7 @@ doubt or open, and never take a stop away before its successor is proved.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -22,7 +22,7 @@ from desk.turn import turn
 from desk.view import SOON, WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
-from store import journal, orders
+from store import Transaction, journal, orders
 from store.journal import Intent
 from trading import ladder, parts
 from trading.errors import Denied, InsufficientFunds, InvalidOrder
@@ -148,26 +148,26 @@ def _cancel(work: Work, intent: Intent, resting: Sequence[OrderReport], *, all_o
 
 
 def _close(work: Work, intent: Intent, view: View) -> Later | Ended | None:
-    with work.store.write() as tx:
+    with work.store.read() as tx:
         closes = [o for o in orders.of_intent(tx, intent.id) if o.role is Role.CLOSE]
-        # What one of them filled may not stand in our fills yet: it is not closed twice.
-        if view.drifting and any(o.filled_quantity for o in closes):
-            return Later(work.clock() + SOON)
-        refused = sum(o.status is OrderStatus.REJECTED for o in closes)
-        if refused >= CLOSE_ATTEMPTS and intent.kind is AlertKind.ENTRY:
-            return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
-        order = closing(position=view.position, intent_id=intent.id, attempt=len(closes) + 1)
-        orders.add(tx, work.claim, [order], now=work.clock())
-    mark("close.planned")
+    # What one of them filled may not stand in our fills yet: it is not closed twice.
+    if view.drifting and any(o.filled_quantity for o in closes):
+        return Later(work.clock() + SOON)
+    refused = sum(o.status is OrderStatus.REJECTED for o in closes)
+    if refused >= CLOSE_ATTEMPTS and intent.kind is AlertKind.ENTRY:
+        return Ended(IntentEvent.FAIL, f"the venue does not close the position: {closes[-1].reason}")
+    close = closing(position=view.position, intent_id=intent.id, attempt=len(closes) + 1)
     if work.capabilities.coins:
         # What rests locks what is to be sold: it goes right before, once nothing can hold the close up.
-        change = Swap(old=view.state.unsettled, new=(Send(order=order),))
+        change = Swap(old=view.state.unsettled, new=(Send(order=close),))
         sold = swap(work, change)
         if sold is None:
             return None
         (order,) = sold
     else:
-        order = fence.send(work, order)
+        order = fence.send(
+            work, close, first=lambda tx: orders.add(tx, work.claim, [close], now=work.clock())
+        )
     if order.status is not OrderStatus.REJECTED:
         return None
     alarm(work, f"the venue refuses to close the position: {order.reason}", alert_id=intent.id)
@@ -176,13 +176,15 @@ def _close(work: Work, intent: Intent, view: View) -> Later | Ended | None:
 
 def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | None:
     """Up to the request that enters; `made` is the plan that an earlier run wrote down, if it came so far."""
-    unwanted = _unwanted(work, intent)
-    if unwanted is not None:
-        if made:
-            with work.store.write() as tx:
-                orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
-        return unwanted
-    if not seems_flat(work):
+    is_clear = seems_flat(work)
+    if made or not is_clear:
+        unwanted = _unwanted(work, intent)
+        if unwanted is not None:
+            if made:
+                with work.store.write() as tx:
+                    orders.end_trade(tx, work.claim, reason=unwanted.reason, now=work.clock())
+            return unwanted
+    if not is_clear:
         early = flatten(work, intent, end_trade=not made)
         if early is not None:
             return early
@@ -193,34 +195,42 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
         if not is_mine:
             return Later(work.clock() + SOON)
         # Others of the account may have entered since.
-        return _unwanted(work, intent, told=True) or _size_and_send(work, intent)
+        return _unwanted(work, intent, told=True) or _size_and_send(work, intent, is_clear=is_clear)
 
 
-def _size_and_send(work: Work, intent: Intent) -> Later | Ended | None:
-    """With the account's turn: reads what the entry depends on, sizes it, sends it."""
+def _size_and_send(work: Work, intent: Intent, *, is_clear: bool) -> Later | Ended | None:
+    """With the account's turn: reads what the entry depends on, sizes it, sends it. `is_clear` says that
+    nothing of the lane was open before, as far as we know.
+    """
     if work.rules is None or work.rules.leverage is None:
         raise Denied(f"set LEVERAGE_{intent.alert.account}")
     leverage = work.rules.leverage
     terms: Terms | None = None
     try:
-        terms = _prepare(work, leverage)
+        terms = _prepare(work, leverage, is_clear=is_clear)
     except (InvalidOrder, InsufficientFunds) as error:
         # What somebody opened by hand may stand in the leverage's way: it is closed first.
         log.warning("%s: %s", work.lane, error)
     # At a venue of coins the look shows a person's too: there the journal says whether anything was ours.
-    is_clear = work.capabilities.coins and seems_flat(work)
-    early = flatten(work, intent, end_trade=True, seen=terms.look if terms else None)
-    if early is not None:
-        return early
-    is_clear = is_clear or (terms is not None and not terms.look.resting and terms.look.position.is_flat)
-    if terms is None or not is_clear:
+    was_clear = work.capabilities.coins and seems_flat(work)
+    is_empty = terms is not None and not terms.look.resting and terms.look.position.is_flat
+    # Where journal and venue agree that there is nothing, nothing has to be written down first.
+    if not (is_clear and is_empty):
+        early = flatten(work, intent, end_trade=True, seen=terms.look if terms else None)
+        if early is not None:
+            return early
+    if terms is None or not (was_clear or is_empty):
         terms = _prepare(work, leverage)
-    return _send_entry(work, _plan(work, intent, terms))
+    plan, write_down = _plan(work, intent, terms)
+    mark("planned")
+    return _send_entry(work, plan, write_down)
 
 
-def _prepare(work: Work, leverage: Decimal) -> Terms:
-    with work.store.read() as tx:
-        ours = orders.lane_state(tx, work.lane).unsettled
+def _prepare(work: Work, leverage: Decimal, *, is_clear: bool = False) -> Terms:
+    ours: Sequence[Order] = ()
+    if not is_clear:
+        with work.store.read() as tx:
+            ours = orders.lane_state(tx, work.lane).unsettled
     return work.exchange.prepare(work.lane.symbol, ours=ours, leverage=leverage)
 
 
@@ -228,7 +238,8 @@ def seems_flat(work: Work) -> bool:
     """Whether, as far as we know, nothing of the lane is open or rests."""
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
-    return state.trade is None and not state.unsettled and not state.ledger.quantity
+    is_agreed = state.drift_since is None
+    return is_agreed and state.trade is None and not state.unsettled and not state.ledger.quantity
 
 
 def _again(work: Work, intent: Intent) -> Later | Ended | None:
@@ -305,8 +316,8 @@ def _unwanted(work: Work, intent: Intent, *, told: bool = False) -> Ended | None
     return Ended(event, decision.reason)
 
 
-def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
-    """Sizes the entry from the balance of this moment and writes its orders down."""
+def _plan(work: Work, intent: Intent, terms: Terms) -> tuple[Plan, Callable[[Transaction], None]]:
+    """Sizes the entry from the balance of this moment; its orders, and what writes them down."""
     instrument = terms.instrument
     drafted = draft(
         intent_id=intent.id,
@@ -319,7 +330,8 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
         max_leverage=terms.max_leverage,
     )
     sized, plan = drafted.sizing, drafted.plan
-    with work.store.write() as tx:
+
+    def write_down(tx: Transaction) -> None:
         now = work.clock()
         orders.follow(
             tx,
@@ -334,8 +346,8 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> Plan:
         journal.tell(tx, intent.id, "sized", in_money(sized, instrument), now)
         for note in drafted.notes:
             journal.tell(tx, intent.id, "note", note, now)
-    mark("planned")
-    return plan
+
+    return plan, write_down
 
 
 def _planned(work: Work, intent: Intent) -> Plan:
@@ -347,13 +359,17 @@ def _planned(work: Work, intent: Intent) -> Plan:
     return Plan(entry=last[Role.ENTRY, 0], stop=stop)
 
 
-def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
-    """Sends entry and stop; a HALT that came since ends it."""
+def _send_entry(
+    work: Work, plan: Plan, first: Callable[[Transaction], None] | None = None
+) -> Later | Ended | None:
+    """Sends entry and stop; a HALT that came since ends it. `first` writes a plan down that is not yet."""
     try:
-        return _send_protected(work, plan)
+        return _send_protected(work, plan, first)
     except Denied as denied:
         with work.store.write() as tx:
             now = work.clock()
+            if first is not None and not orders.of_intent(tx, plan.entry.intent_id):
+                first(tx)
             for order in (plan.entry, plan.stop):
                 if order.status is OrderStatus.SUBMITTED:
                     lost = replace(order, status=OrderStatus.EXPIRED, reason="it never reached the venue")
@@ -362,26 +378,28 @@ def _send_entry(work: Work, plan: Plan) -> Later | Ended | None:
         raise
 
 
-def _send_protected(work: Work, plan: Plan) -> Later | Ended | None:
+def _send_protected(
+    work: Work, plan: Plan, first: Callable[[Transaction], None] | None
+) -> Later | Ended | None:
     """Entry and stop in as few acts as the venue allows; where the stop goes first, no entry without it."""
     protection = work.capabilities.protection
     if protection is Protection.ATTACHED:
-        fence.send(work, plan.entry, stop=plan.stop)
+        fence.send(work, plan.entry, stop=plan.stop, first=first)
         return None
     if protection is Protection.BEFORE:
         stop = plan.stop
         if stop.status in (OrderStatus.EXPIRED, OrderStatus.CANCELED):
             stop = _next_stop(work, stop)
         if stop.status is OrderStatus.INITIALIZED:
-            stop = fence.send(work, stop)
+            stop, first = fence.send(work, stop, first=first), None
         if stop.status is OrderStatus.SUBMITTED:
             return when_proved(work, stop)
         if not stop.status.is_open:
             return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
     if work.capabilities.coins and plan.entry.type is OrderType.MARKET:
-        heels.buy(work, plan.entry, plan.stop)
+        heels.buy(work, plan.entry, plan.stop, first=first)
         return None
-    sent = fence.send(work, plan.entry)
+    sent = fence.send(work, plan.entry, first=first)
     if protection is Protection.AFTER and not work.capabilities.coins:
         heels.follow(work, sent, plan.stop)
     return None

@@ -8,13 +8,14 @@ must never be repeated here while the one before it may still arrive. HALT is re
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from desk.stages import mark
 from desk.view import LONGEST_REST
 from desk.work import Work
-from store import orders, outbox, switches
+from store import Transaction, orders, outbox, switches
 from trading.errors import (
     Ambiguous,
     Denied,
@@ -32,9 +33,15 @@ from trading.reconcile import reconcile
 log = logging.getLogger(__name__)
 
 
-def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
+def send(
+    work: Work,
+    order: Order,
+    *,
+    stop: Order | None = None,
+    first: Callable[[Transaction], None] | None = None,
+) -> Order:
     """Submits an order (with the stop that is attached to it or paired with it) and writes down what the
-    venue said.
+    venue said. `first` is what is written in the same commit before it.
 
     Returns the order as it is then: still SUBMITTED when the answer leaves a doubt. `order` is
     INITIALIZED, or SUBMITTED when its absence was proved. Raises LostClaim, or Denied for an entry under
@@ -43,17 +50,19 @@ def send(work: Work, order: Order, *, stop: Order | None = None) -> Order:
     if order.role is Role.ENTRY or (order.role is Role.TARGET and stop is None):
         # Stops and closes go out also while the process ends: nobody may be here for a while.
         work.breathe()
-    order, *others = submit(work, *(each for each in (order, stop) if each is not None))
+    order, *others = submit(work, *(each for each in (order, stop) if each is not None), first=first)
     return deliver(work, order, stop=others[0] if others else None)
 
 
-def submit(work: Work, *made: Order) -> tuple[Order, ...]:
+def submit(work: Work, *made: Order, first: Callable[[Transaction], None] | None = None) -> tuple[Order, ...]:
     """Commits that these orders leave now, all signed for this moment: `deliver` them, or `withdraw`.
 
-    Raises as `send` does.
+    `first` and raises as in `send`: where it raises, neither is written.
     """
     capabilities = work.capabilities
     with work.store.write() as tx:
+        if first is not None:
+            first(tx)
         if any(order.role is Role.ENTRY for order in made) and switches.halted(tx) is not None:
             raise Denied("trading is halted: resume it and send the entry again")
         # Signed once the turn to write has come: waiting for it must not use the window up.

@@ -7,13 +7,13 @@ just been opened without its stop because something else could not be written do
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 
 from desk import fence
 from desk.work import Work
-from store import orders
+from store import Transaction, orders
 from trading import holding
 from trading.errors import (
     Ambiguous,
@@ -44,26 +44,24 @@ def follow(work: Work, entry: Order, stop: Order) -> None:
         return
     stop = replace(stop, quantity=entry.filled_quantity if entry.status.is_final else entry.quantity)
     try:
-        with work.store.write() as tx:
-            orders.resize(tx, work.claim, stop, now=work.clock())
-        fence.send(work, stop)
+        fence.send(work, stop, first=lambda tx: orders.resize(tx, work.claim, stop, now=work.clock()))
     except StoreUnavailable:
         filled = Position(symbol=entry.symbol, quantity=entry.side.sign * entry.filled_quantity)
         _send_unwritten(work, stop, closing(position=filled, intent_id=entry.intent_id, attempt=1))
         raise
 
 
-def buy(work: Work, entry: Order, stop: Order) -> None:
-    """Buys coins at the market, and sends a stop for them right behind.
+def buy(work: Work, entry: Order, stop: Order, *, first: Callable[[Transaction], None] | None = None) -> None:
+    """Buys coins at the market, and sends a stop for them right behind; `first` as in `fence.send`.
 
     Both are committed before the entry leaves, so that both are asked for whatever happens to the journal.
     StoreUnavailable if it failed on the way: the stop left all the same.
     """
     work.breathe()
     if stop.status not in (OrderStatus.INITIALIZED, OrderStatus.SUBMITTED):
-        fence.send(work, entry)
+        fence.send(work, entry, first=first)
         return
-    entry, stop = fence.submit(work, entry, stop)
+    entry, stop = fence.submit(work, entry, stop, first=first)
     entry = fence.deliver(work, entry)
     if entry.status.is_open and not entry.filled_quantity:
         entry = _asked(work, entry)

@@ -63,9 +63,9 @@ def run_lane(work: Work, *, first: bool = False) -> datetime | None:
     # What was under way looks by itself, and knows what it has in doubt.
     if first and not any(intent.status is IntentStatus.EXECUTING for intent in todo):
         _reconcile(work)
-    for intent in todo:
+    for number, intent in enumerate(todo):
         with about(intent.id):
-            status, at = _safely(work, intent)
+            status, at = _safely(work, intent, is_new=not number)
         if at is not None:
             due.append(at)
             if status is not IntentStatus.AWAITING_APPROVAL:
@@ -85,10 +85,10 @@ def backoff(error: VenueError) -> timedelta:
     return min(max(least, error.after), LONGEST_REST)
 
 
-def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
+def _safely(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus, datetime | None]:
     """`_advance`, and whatever nobody foresaw in it: the guard's turn comes all the same."""
     try:
-        return _advance(work, intent)
+        return _advance(work, intent, is_new=is_new)
     except (Stopping, LostClaim, StoreUnavailable):
         raise
     except VenueError as error:
@@ -110,13 +110,17 @@ def _safely(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
         return status, None
 
 
-def _advance(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]:
-    """One intent as far as it goes now; its status, and when to look again if it is not done."""
+def _advance(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus, datetime | None]:
+    """One intent as far as it goes now; its status, and when to look again if it is not done. `is_new` says
+    that nothing was done since it was read.
+    """
     work.breathe()
-    with work.store.read() as tx:
-        status = journal.status_of(tx, intent.id)
-    if status is not intent.status:
-        return status, None
+    status = intent.status
+    if not is_new:
+        with work.store.read() as tx:
+            status = journal.status_of(tx, intent.id)
+        if status is not intent.status:
+            return status, None
     if status is IntentStatus.RECEIVED:
         status = decide.decide(work, intent)
     elif status is IntentStatus.AWAITING_APPROVAL:
@@ -126,7 +130,9 @@ def _advance(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]
         return status, expires_at
     if status.is_final:
         return status, None
-    intent = _started(work, replace(intent, status=status))
+    if status is not IntentStatus.EXECUTING:
+        intent = _started(work, intent)
+    intent = replace(intent, status=IntentStatus.EXECUTING)
     result = _carry_out(work, intent)
     if isinstance(result, Later):
         return intent.status, result.at
@@ -137,17 +143,12 @@ def _advance(work: Work, intent: Intent) -> tuple[IntentStatus, datetime | None]
 
 
 def _started(work: Work, intent: Intent) -> Intent:
-    """EXECUTING, with what it makes obsolete out of the way."""
+    """As it is now, and at work from here on."""
     with work.store.write() as tx:
-        now = work.clock()
         fresh = journal.find(tx, intent.id)
-        status = journal.advance(
-            tx, work.claim, fresh, IntentEvent.EXECUTE, reason="", now=now, expires_at=fresh.expires_at
-        )
-        if intent.kind is not AlertKind.BREAKEVEN:
-            journal.supersede(tx, work.claim, by=fresh, now=now)
+        decide.start(work, tx, fresh, work.clock())
     mark("executing")
-    return replace(fresh, status=status)
+    return fresh
 
 
 def _carry_out(work: Work, intent: Intent) -> Later | Ended:
