@@ -31,6 +31,8 @@ _BACKLOG = 40
 _STANDSTILL = 120.0
 #: What is answered with 5xx TradingView sends again, so many times and after so many seconds.
 _AGAIN, _PAUSE = 3, 5.0
+#: For web and runners: how long it takes is no reason to turn an alert away.
+AGELESS = {"MAX_ALERT_AGE": "0"}
 #: From one to the next: an entry, its reversal, an exit, and so on with another size.
 _TURN = ("long", "short", "exit", "short", "long", "exit")
 
@@ -74,7 +76,7 @@ class Trouble:
         self.runners = [self.start(number) for number in range(2)]
 
     def start(self, number: int) -> Process:
-        return self.house.start(RUNNER, name=f"runner-{number}")
+        return self.house.start(RUNNER, name=f"runner-{number}", **AGELESS)
 
     def disturb(self, done: int) -> None:
         """Makes such trouble as is due, now that so many alerts have ended."""
@@ -117,7 +119,7 @@ class Crowd:
     def run(self, trouble: Trouble, tell: Callable[[str], None] = lambda _: None) -> Report:
         """Sends all amid that trouble, waits for the last alert; what came of it."""
         began = time.monotonic()
-        webs = [self._house.start(RUNNER="off") for _ in range(2)]
+        webs = [self._house.start(RUNNER="off", **AGELESS) for _ in range(2)]
         report = Report(lanes=len(self._lanes))
         with ThreadPoolExecutor(_SENDERS) as pool:
             sending = [pool.submit(self._send, webs, number) for number in range(_SENDERS)]

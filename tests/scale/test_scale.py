@@ -15,7 +15,7 @@ from tests.emulator import binance
 from tests.emulator.server import Server
 from tests.processes import LADDER, LONG, RUNNER, House, Process, until
 from tests.scale.cable import Cable
-from tests.scale.crowd import Crowd, Killer, Trouble
+from tests.scale.crowd import AGELESS, Crowd, Killer, Trouble
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -50,7 +50,7 @@ class Outage(Trouble):
             return super().start(number)
         name = urlsplit(self.house.url).path
         through = f"postgresql://postgres:@127.0.0.1:{self.cable.port}{name}"
-        return self.house.start(RUNNER, name="runner-0", DATABASE_URL=through)
+        return self.house.start(RUNNER, name="runner-0", DATABASE_URL=through, **AGELESS)
 
     def disturb(self, done: int) -> None:
         if self.count < len(self.TIMES) and done >= self.TIMES[self.count]:
