@@ -1,0 +1,45 @@
+"""The ledger of a lane: what is told twice counts once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from store import Store, journal, orders
+from store.tables import positions
+from tests.store.rows import add
+from trading.model import Fill, Lane, Side
+
+LANE = Lane("BINANCE", "MAIN", "BTC-USDT-PERP")
+BOUGHT = {"side": Side.BUY, "quantity": Decimal("0.4"), "price": Decimal(42000), "fee": Decimal("6.72")}
+
+
+def test_an_execution_that_is_told_again_counts_once(store: Store, clock: Any) -> None:
+    """In one answer, in the next one, and under a number that another lane's venue gave out too."""
+    more = {"fee_currency": "USDT", "maker": False, "at": clock(), "symbol": LANE.symbol}
+    first = Fill(trade_id="7", client_order_id="a-e", venue_order_id="1", **BOUGHT, **more)
+    second = replace(first, trade_id="8", quantity=Decimal("0.6"))
+    other = Lane("BYBIT", "MAIN", LANE.symbol)
+    with store.write() as tx:
+        for lane in (LANE, other):
+            place = {"venue": lane.venue, "account": lane.account, "symbol": lane.symbol}
+            add(tx, positions, clock(), **place, due_at=clock())
+
+    def told(lane: Lane, *fills: Fill) -> list[Fill]:
+        with store.write() as tx:
+            held = journal.claim(tx, lane=lane, owner="a", now=clock(), lease=timedelta(seconds=4))
+            assert held is not None
+            added = orders.add_fills(tx, held, fills, now=clock())
+            journal.release(tx, held, due_at=clock(), now=clock())
+            return added
+
+    assert told(LANE, first, first) == [first]
+    assert told(LANE, second, first) == [second]
+    assert told(LANE, first, second) == []
+    assert told(other, first) == [first]
+    with store.read() as tx:
+        ledgers = [orders.lane_state(tx, lane).ledger for lane in (LANE, other)]
+    assert [ledger.quantity for ledger in ledgers] == [1, Decimal("0.4")]
+    assert [ledger.fees for ledger in ledgers] == [Decimal("13.44"), Decimal("6.72")]
