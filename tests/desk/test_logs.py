@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import sys
@@ -117,6 +118,9 @@ def test_secrets_are_taken_out_of_messages(stream: io.StringIO, settings: Settin
         log.info("plain %s, repr %r, in a mapping %s", secret, secret, {"key": secret})
         log.info("in a query ?key=%s&next=1", quote(secret, safe=""))
         log.info("in a query ?key=%s&next=1", re.sub("%..", lambda f: f[0].lower(), quote(secret, safe="")))
+        log.info("in JSON %s", json.dumps({"key": secret}))
+        for line in secret.splitlines():
+            log.info("one line of it: %s", line)
     log.info("connecting to %s", settings.database_url)
     assert "canary" not in stream.getvalue()
     assert "&next=1" in stream.getvalue()
@@ -133,6 +137,13 @@ def test_secrets_are_taken_out_of_tracebacks(stream: io.StringIO, settings: Sett
             log.exception("failed with %s", secret)
     assert "canary" not in "".join(line for line in lines(stream) if "Error" in line)
     assert stream.getvalue().count("RuntimeError: refused: ***") == len(settings.secrets)
+
+
+def test_secrets_are_taken_out_of_stacks(settings: Settings) -> None:
+    shown = logging.makeLogRecord(
+        {"msg": "here", "name": "x", "stack_info": 'File "x"\n  sign("canary-key")'}
+    )
+    assert logs.Formatter(settings.secrets).format(shown).splitlines()[-1].endswith('sign("***")')
 
 
 def test_a_secret_within_a_longer_one_leaves_no_rest() -> None:
@@ -184,11 +195,11 @@ def test_uncaught_errors_are_logged(stream: io.StringIO, capsys: pytest.CaptureF
     assert "KeyboardInterrupt" in capsys.readouterr().err
 
 
-def test_warnings_are_logged(stream: io.StringIO) -> None:
+def test_warnings_are_logged(settings: Settings, stream: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(False)
-        logging.captureWarnings(True)
+        logs.configure(settings, "DEBUG", stream)
         warnings.warn("old canary-key", UserWarning, stacklevel=1)
     assert "UserWarning: old ***" in stream.getvalue()
 
