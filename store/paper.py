@@ -127,15 +127,16 @@ def set_liquidity(tx: Connection, *, symbol: str, quantity: Decimal | None, now:
 
 def _met(tx: Connection, symbol: str, start: Decimal, end: Decimal) -> list[tuple[str, str]]:
     """Whose orders the way of a price meets. In one order everywhere, so that two prices at once cannot
-    deadlock. Nobody adds or takes an order meanwhile: who does holds the price still.
+    deadlock, and in Python's, in which lanes are locked: the database's depends on its locale. Nobody adds
+    or takes an order meanwhile: who does holds the price still.
     """
     resting = tx.execute(_RESTING, {"symbol": symbol})
-    return list(
-        dict.fromkeys(
+    return sorted(
+        {
             (row.venue, row.account)
             for row in resting
             if matching.meets(order=order_of(row), start=start, end=end)
-        )
+        }
     )
 
 
@@ -155,12 +156,8 @@ _MOVED = (
 _HOLDERS = select(paper_positions.c.venue, paper_positions.c.account).where(
     paper_positions.c.symbol == bindparam("symbol")
 )
-_RESTING = (
-    select(paper_orders)
-    .where(
-        tuple_(paper_orders.c.venue, paper_orders.c.account).in_(_HOLDERS),
-        paper_orders.c.symbol == bindparam("symbol"),
-        paper_orders.c.status.in_(OPEN),
-    )
-    .order_by(paper_orders.c.venue, paper_orders.c.account)
+_RESTING = select(paper_orders).where(
+    tuple_(paper_orders.c.venue, paper_orders.c.account).in_(_HOLDERS),
+    paper_orders.c.symbol == bindparam("symbol"),
+    paper_orders.c.status.in_(OPEN),
 )

@@ -455,7 +455,7 @@ def test_a_price_costs_the_same_for_those_whom_it_does_not_meet(
         return len(seen), [account for _, account, _ in moved]
 
     alone, _ = moved_to("95")
-    for number in range(5):
+    for number in reversed(range(5)):
         with open_account(ledger, LANE | {"account": f"A{number}"}) as account:
             submit(account, order("bid", Side.BUY, LIMIT, "1", str(80 + number)), clock())
     assert moved_to("96") == (alone, [])
