@@ -94,14 +94,14 @@ def _safely(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus, 
     except VenueError as error:
         log.warning("%s: %s", work.lane, error)
         work.failures.append(error)
-        return intent.status, work.clock() + backoff(error)
+        return _status(work, intent), work.clock() + backoff(error)
     except Exception as error:
         log.exception("%s: unforeseen", work.lane)
         with work.store.write() as tx:
             errors = journal.stumble(tx, work.claim, intent.id)
             doubt = any(o.status is OrderStatus.SUBMITTED for o in orders.of_intent(tx, intent.id))
         if errors < _POISON or doubt:
-            return intent.status, work.clock() + _BACKOFF
+            return _status(work, intent), work.clock() + _BACKOFF
         alarm(work, f"given up after {errors} errors: {error!r}", alert_id=intent.id)
         reason = f"an error that nobody foresaw: {type(error).__name__}"
         with work.store.write() as tx:
@@ -117,8 +117,7 @@ def _advance(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus,
     work.breathe()
     status = intent.status
     if not is_new:
-        with work.store.read() as tx:
-            status = journal.status_of(tx, intent.id)
+        status = _status(work, intent)
         if status is not intent.status:
             return status, None
     if status is IntentStatus.RECEIVED:
@@ -140,6 +139,12 @@ def _advance(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus,
         status = journal.advance(tx, work.claim, intent, result.event, reason=result.reason, now=work.clock())
     mark("ended")
     return status, None
+
+
+def _status(work: Work, intent: Intent) -> IntentStatus:
+    """Where it stands by now: what failed may have come after the vote, and holds back what is behind it."""
+    with work.store.read() as tx:
+        return journal.status_of(tx, intent.id)
 
 
 def _started(work: Work, intent: Intent) -> Intent:

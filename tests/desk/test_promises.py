@@ -18,7 +18,7 @@ from exchanges.paper import PaperExchange
 from store import orders, outbox, turns
 from trading import policy
 from trading.errors import StoreUnavailable
-from trading.model import Lane, Order, Position, Protection
+from trading.model import Lane, Order, Position, Protection, Route
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
@@ -166,6 +166,21 @@ def test_a_halt_between_plan_and_request_is_seen(any_rig: Any, ear: Ear) -> None
     any_rig.wait(4, step=2)
     assert any_rig.position().is_flat
     assert any_rig.resting() == []
+
+
+def test_an_exit_does_not_overtake_an_entry_that_was_approved(rig: Any) -> None:
+    """Both are there when the lane is looked at, and the venue fails the entry once."""
+    entry = rig.send("entry", route=Route.STUDY, **LONG)
+    control.vote(rig.store, intent_id=entry, approve=True, voter="web", now=rig.clock())
+    exit_ = rig.store_only("exit")
+    rig.flaky().order_fault("unreachable", at=0, verb="prepare")
+    rig.settle()
+    assert rig.status(entry) == "EXECUTING"
+    assert rig.status(exit_) == "RECEIVED"
+    rig.wait(4)
+    assert rig.status(entry) == rig.status(exit_) == "DONE"
+    assert rig.position().is_flat
+    assert rig.resting() == []
 
 
 def test_a_lost_entry_is_not_sent_again_behind_an_exit(rig: Any) -> None:
