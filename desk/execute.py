@@ -368,7 +368,8 @@ def _send_entry(
     except Denied as denied:
         with work.store.write() as tx:
             now = work.clock()
-            if first is not None and not orders.of_intent(tx, plan.entry.intent_id):
+            known = {order.client_order_id for order in orders.of_intent(tx, plan.entry.intent_id)}
+            if first is not None and plan.entry.client_order_id not in known:
                 first(tx)
             for order in (plan.entry, plan.stop):
                 if order.status is OrderStatus.SUBMITTED:
@@ -395,7 +396,10 @@ def _send_protected(
         if stop.status is OrderStatus.SUBMITTED:
             return when_proved(work, stop)
         if not stop.status.is_open:
-            return Ended(IntentEvent.FAIL, f"not entered: the stop is {stop.status}, {stop.reason}")
+            reason = f"not entered: the stop is {stop.status}, {stop.reason}"
+            with work.store.write() as tx:
+                orders.end_trade(tx, work.claim, reason=reason, now=work.clock())
+            return Ended(IntentEvent.FAIL, reason)
     if work.capabilities.coins and plan.entry.type is OrderType.MARKET:
         heels.buy(work, plan.entry, plan.stop, first=first)
         return None

@@ -168,6 +168,20 @@ def test_a_halt_between_plan_and_request_is_seen(any_rig: Any, ear: Ear) -> None
     assert any_rig.resting() == []
 
 
+def test_a_halt_amid_a_reversal_leaves_the_plan_on_record(rig: Any, ear: Ear) -> None:
+    """The close of what was open is an order of the same alert, and no plan."""
+    rig.send("entry", **LONG)
+    alert_id = rig.store_only("entry", action="sell", price="42000", **{"short SL": "42500"})
+    ear.at("planned", lambda: control.halt(rig.store, reason="t", by="t", now=rig.clock()))
+    rig.settle()
+    assert rig.status(alert_id) == "DENIED"
+    told = [(order["role"], order["status"]) for order in rig.orders(alert_id)]
+    assert told == [("entry", "DENIED"), ("stop", "DENIED"), ("close", "FILLED")]
+    assert rig.alert(alert_id)["sizing"]["quantity"] is not None
+    assert rig.position().is_flat
+    assert rig.resting() == []
+
+
 def test_an_exit_does_not_overtake_an_entry_that_was_approved(rig: Any) -> None:
     """Both are there when the lane is looked at, and the venue fails the entry once."""
     entry = rig.send("entry", route=Route.STUDY, **LONG)
@@ -181,6 +195,17 @@ def test_an_exit_does_not_overtake_an_entry_that_was_approved(rig: Any) -> None:
     assert rig.status(entry) == rig.status(exit_) == "DONE"
     assert rig.position().is_flat
     assert rig.resting() == []
+
+
+def test_a_refused_stop_that_goes_first_ends_the_trade(make_rig: Any) -> None:
+    rig = make_rig(Protection.BEFORE)
+    alert_id = rig.store_only("entry", **LONG)
+    rig.flaky().order_fault("refused", at=0, verb="place")
+    rig.settle()
+    assert rig.status(alert_id) == "FAILED"
+    assert [order["status"] for order in rig.orders(alert_id)] == ["DENIED", "REJECTED", "DENIED"]
+    with rig.store.read() as tx:
+        assert orders.open_lanes(tx, venue=LANE.venue, account=LANE.account) == []
 
 
 def test_a_lost_entry_is_not_sent_again_behind_an_exit(rig: Any) -> None:
