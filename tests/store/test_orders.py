@@ -7,7 +7,9 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from store import Store, journal, orders
+from sqlalchemy import event
+
+from store import Store, journal, orders, sentries
 from store.tables import positions
 from tests.store.rows import add
 from trading.model import Fill, Lane, Side
@@ -43,3 +45,17 @@ def test_an_execution_that_is_told_again_counts_once(store: Store, clock: Any) -
         ledgers = [orders.lane_state(tx, lane).ledger for lane in (LANE, other)]
     assert [ledger.quantity for ledger in ledgers] == [1, Decimal("0.4")]
     assert [ledger.fees for ledger in ledgers] == [Decimal("13.44"), Decimal("6.72")]
+
+
+def test_lanes_that_traded_lately_are_found_without_a_look_at_all_orders(store: Store, clock: Any) -> None:
+    day = timedelta(days=1)
+    lanes = [replace(LANE, symbol=f"{coin}-USDT-PERP") for coin in ("SOL", "ETH", "BTC")]
+    with store.write() as tx:
+        for lane, ago in zip(lanes, (day, day + timedelta(seconds=1), timedelta()), strict=True):
+            place = {"venue": lane.venue, "account": lane.account, "symbol": lane.symbol}
+            add(tx, positions, clock(), **place, updated_at=clock() - ago)
+    asked: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    with store.read() as tx:
+        assert sentries.traded_since(tx, clock() - day) == [lanes[2], lanes[0]]
+    assert not any("orders" in statement for statement in asked)
