@@ -7,8 +7,9 @@ import sys
 from flask import Flask
 
 from desk import logs
+from desk.footing import prepare
 from desk.settings import Settings, from_environment
-from desk.wiring import prepare, wire
+from desk.wiring import wire
 from store import open_store
 from trading.errors import SettingsError
 from web import answers, api, lobby, pages, tryit, webhook

@@ -5,6 +5,7 @@ Imported by nothing that serves or trades: Alembic stays out of those processes.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -44,4 +45,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m desk.migrate", description="Brings the database to this version."
+    ).parse_args()
     sys.exit(main())

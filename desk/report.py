@@ -214,7 +214,7 @@ def refusals(store: Store, *, limit: int = 50) -> list[Model]:
     return [_pick(row, ("seq", "at", "route", "code", "field", "reason", "body")) for row in rows]
 
 
-def health(store: Store, *, now: datetime, started_at: datetime, runner_expected: bool = True) -> Model:
+def health(store: Store, *, now: datetime, started_at: datetime) -> Model:
     """Whether alerts that arrive now will be stored and handled. Never raises StoreUnavailable.
 
     A runner that has not stepped since this process started is forgiven for RUNNER_LIMIT.
@@ -234,7 +234,7 @@ def health(store: Store, *, now: datetime, started_at: datetime, runner_expected
             "halted": None,
         }
     seen = max(stepped_at or started_at, started_at)
-    alive = not runner_expected or now - seen <= RUNNER_LIMIT
+    alive = now - seen <= RUNNER_LIMIT
     return {"status": "ok" if alive else "failing", "database": "ok", **model}
 
 

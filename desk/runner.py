@@ -6,6 +6,7 @@ lease of a dead one ends. It must never act on a lane without its claim.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import logging
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 
 from desk import logs
 from desk.board import homes
+from desk.footing import prepare
 from desk.lane import backoff, run_lane
 from desk.painter import Painter
 from desk.sentry import Sentry
@@ -31,11 +33,11 @@ from desk.venues import Venues
 from desk.work import Stopping, Work
 from store import Store, chain, journal, open_store, outbox, sentries, switches
 from store.journal import Claim
-from trading.errors import Denied, LostClaim, StoreUnavailable, Throttled, VenueError
+from trading.errors import Denied, LostClaim, SettingsError, StoreUnavailable, Throttled, VenueError
 from trading.lifecycle import IntentEvent
 from trading.model import Lane
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("desk.runner")  # also where this is __main__
 
 #: Below NAKED_LIMIT: what a runner held that died on another host is free while its stop may still wait.
 LEASE = timedelta(seconds=4)
@@ -404,9 +406,15 @@ def _is_dead(owner: str) -> bool:
 
 
 def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
-    """`python -m desk.runner`: the runner as a process of its own, until SIGTERM or SIGINT."""
-    settings = from_environment()
-    logs.configure(settings)
+    """A process of its own, until SIGTERM or SIGINT (0); or 1, and one line that says why not."""
+    try:
+        settings = from_environment()
+        logs.configure(settings)
+        store = open_store(settings.database_url)
+        prepare(store, settings)
+    except SettingsError as error:
+        sys.stderr.write(f"cannot start: {error}\n")
+        return 1
     stop, wake = threading.Event(), threading.Event()
 
     def end(signum: int, frame: object) -> None:
@@ -415,7 +423,6 @@ def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    store = open_store(settings.database_url)
     logs.relay(settings, store)
     Runner(store, settings, clock).run(stop, wake)
     store.close()
@@ -423,4 +430,7 @@ def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m desk.runner", description="The runner as a process of its own, where RUNNER=off."
+    ).parse_args()
     sys.exit(main())

@@ -6,6 +6,7 @@ start it again; the bot alone is started again here. Never migrates, writes no `
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import sys
@@ -66,4 +67,7 @@ def _failed(reason: str) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m desk.serve", description="The web server, and with BOT=embedded the bot beside it."
+    ).parse_args()
     sys.exit(main())

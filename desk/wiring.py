@@ -1,14 +1,10 @@
 """What the doors share: the parts of one running desk, built once by app.py.
 
-Holds and hands out; never decides, and never loads Alembic.
+Holds and hands out; never decides.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,13 +14,9 @@ from desk.intake import Intake
 from desk.results import Results
 from desk.service import Service
 from desk.session import Sessions
-from desk.settings import ROOT, Settings
+from desk.settings import Settings
 from exchanges import available
 from store import Store
-from store.schema import SchemaState, check
-from trading.errors import SettingsError, StoreUnavailable
-
-_log = logging.getLogger(__name__)
 
 
 def utc_now() -> datetime:
@@ -53,25 +45,6 @@ class Desk:
             self.service.stop(timeout)
 
 
-def prepare(store: Store, settings: Settings) -> None:
-    """A new database gets its tables, in a process of its own; SettingsError for one of another release.
-
-    One that does not answer is no reason not to start: senders are told to come again until it does.
-    """
-    try:
-        state = check(store)
-        if state is SchemaState.EMPTY:
-            _migrate(settings)
-            state = check(store)
-    except StoreUnavailable as error:
-        _log.error("alerts get 503 until the database answers: %s", error)
-        return
-    if state is SchemaState.NEWER:
-        raise SettingsError("DATABASE_URL", "the database belongs to a newer release: install that one")
-    if state is not SchemaState.CURRENT:
-        raise SettingsError("DATABASE_URL", "the database is not up to date: run `python -m desk.migrate`")
-
-
 def wire(settings: Settings, store: Store, clock: Callable[[], datetime] = utc_now) -> Desk:
     """Puts the parts together; starts nothing."""
     service = Service(store, settings, clock) if settings.runner == "embedded" else None
@@ -88,12 +61,6 @@ def wire(settings: Settings, store: Store, clock: Callable[[], datetime] = utc_n
         started_at=clock(),
         service=service,
     )
-
-
-def _migrate(settings: Settings) -> None:
-    said = {"DATABASE_URL": settings.database_url, "WEBHOOK_PASSPHRASE": ",".join(settings.passphrases)}
-    command = (sys.executable, "-m", "desk.migrate")
-    subprocess.run(command, cwd=ROOT, env=os.environ | said, check=False)  # noqa: S603  # our own module
 
 
 def _nobody() -> None:

@@ -5,6 +5,7 @@ Ends with status 0 when told to, with 1 and one line where no new try could help
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import signal
@@ -27,7 +28,7 @@ from store import Store, open_store
 from store.schema import SchemaState, check
 from trading.errors import SettingsError, StoreUnavailable
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("discord_bot")
 
 #: Seconds before a new try: the first, and the longest.
 FIRST, LONGEST = 1.0, 15.0
@@ -179,4 +180,7 @@ def _failed(error: SettingsError) -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        prog="python -m discord_bot", description="The Discord bot, until it is told to stop."
+    ).parse_args()
     sys.exit(main())

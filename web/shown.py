@@ -62,9 +62,9 @@ def number(value: str | Decimal | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def share(value: Decimal | None, digits: int = 0) -> str:
+def share(value: Decimal | None) -> str:
     """A share as percent."""
-    return _NOTHING if value is None else f"{value * 100:.{digits}f} %"
+    return _NOTHING if value is None else f"{value * 100:.0f} %"
 
 
 def tone(value: str | Decimal | None) -> str:
