@@ -34,7 +34,11 @@ class Children:
         """Starts `python -m …`."""
         command = [sys.executable, "-m", *arguments]
         self._running[name] = subprocess.Popen(
-            command, cwd=self._home, env=self._variables, start_new_session=True
+            command,
+            cwd=self._home,
+            env=self._variables,
+            start_new_session=True,
+            umask=0o077,  # the database is its owner's, to read as well
         )
 
     def ended(self) -> dict[str, int]:
