@@ -161,6 +161,9 @@ def test_a_days_work_is_sound_and_all_of_it_is_chained(rig: Rig) -> None:
         tx.execute(delete(notices))  # pruned now and then, and not part of it
         tx.execute(delete(refusals))
     assert findings(played) == []
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(audit, "PAGE", 2)  # what is said of a row stands on several pages
+        assert findings(played) == []
     run(played, "DELETE FROM fills")
     run(played, "UPDATE chain SET content = content || ' ' WHERE number = 9")
     run(played, "DELETE FROM chain WHERE number = 12")
