@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from desk.footing import NEWER
 from desk.report import instant
 from desk.settings import from_environment
 from store import Store, audit, chain, open_store
@@ -32,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         return _not_read(str(error))
     try:
-        if check(store) is not SchemaState.CURRENT:
+        state = check(store)
+        if state is SchemaState.NEWER:
+            return _not_read(f"DATABASE_URL: {NEWER}")
+        if state is not SchemaState.CURRENT:
             return _not_read("the database has another schema than this release: python -m desk.migrate")
         if asked.alert_id:
             return _story(store, asked.alert_id)

@@ -15,6 +15,9 @@ from store import Store
 from store.schema import SchemaState, check
 from trading.errors import SettingsError, StoreUnavailable
 
+#: What a database of a later release is refused with.
+NEWER = "the database belongs to a newer release: install that one"
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +35,7 @@ def prepare(store: Store, settings: Settings) -> None:
         _log.error("nothing is stored and nothing traded until the database answers: %s", error)
         return
     if state is SchemaState.NEWER:
-        raise SettingsError("DATABASE_URL", "the database belongs to a newer release: install that one")
+        raise SettingsError("DATABASE_URL", NEWER)
     if state is not SchemaState.CURRENT:
         raise SettingsError("DATABASE_URL", "the database is not up to date: run `python -m desk.migrate`")
 

@@ -11,20 +11,38 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from desk.footing import NEWER
 from desk.settings import from_environment
-from store import _engine, schema
+from store import _engine, open_store, schema
 from trading.errors import SettingsError
 
 _INI = Path(__file__).resolve().parents[1] / "alembic.ini"
 
 
 def upgrade(url: str) -> None:
-    """Runs every step that the database at `url` lacks, all or none. SettingsError for a bad address."""
+    """Runs every step that the database at `url` lacks, all or none.
+
+    SettingsError for a bad address, and for a database that has steps which are not known here.
+    """
     config = Config(_INI)
     config.attributes["url"] = url
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except CommandError as error:
+        if not _is_newer(url):
+            raise
+        raise SettingsError("DATABASE_URL", NEWER) from error
+
+
+def _is_newer(url: str) -> bool:
+    store = open_store(url)
+    try:
+        return schema.check(store) is schema.SchemaState.NEWER
+    finally:
+        store.close()
 
 
 def main() -> int:

@@ -62,6 +62,17 @@ def test_a_database_of_another_release_is_left_alone(
     store.close()
 
 
+@pytest.mark.parametrize("module", ["desk.migrate", "desk.audit"])
+def test_a_command_at_a_newer_database_says_so(module: str, database_url: str) -> None:
+    store = open_store(database_url)
+    with store.write() as tx:
+        tx.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    store.close()
+    ended = run(module, environ=settings(database_url))
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"DATABASE_URL: {NEWER}\n"
+
+
 def test_a_runner_that_comes_first_makes_the_tables(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/desk.db"
     store = open_store(url)
