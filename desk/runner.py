@@ -407,14 +407,6 @@ def _is_dead(owner: str) -> bool:
 
 def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
     """A process of its own, until SIGTERM or SIGINT (0); or 1, and one line that says why not."""
-    try:
-        settings = from_environment()
-        logs.configure(settings)
-        store = open_store(settings.database_url)
-        prepare(store, settings)
-    except SettingsError as error:
-        sys.stderr.write(f"cannot start: {error}\n")
-        return 1
     stop, wake = threading.Event(), threading.Event()
 
     def end(signum: int, frame: object) -> None:
@@ -423,6 +415,14 @@ def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
+    try:
+        settings = from_environment()
+        logs.configure(settings)
+        store = open_store(settings.database_url)
+        prepare(store, settings)
+    except SettingsError as error:
+        sys.stderr.write(f"cannot start: {error}\n")
+        return 1
     logs.relay(settings, store)
     Runner(store, settings, clock).run(stop, wake)
     store.close()
