@@ -19,17 +19,12 @@ LEASE = timedelta(seconds=10)
 @contextmanager
 def turn(work: Work) -> Iterator[bool]:
     """The account's turn to size and send an entry; False if another lane has it."""
-    lane = work.lane
-    whose = {
-        "venue": lane.venue,
-        "account": lane.account,
-        "holder": f"{work.claim.owner} {lane.symbol} {work.claim.token}",
-    }
+    lane, holder = work.lane, f"{work.claim.owner} {work.claim.token}"
     with work.store.write() as tx:
-        mine = turns.take(tx, **whose, now=work.clock(), lease=LEASE)
+        mine = turns.take(tx, lane=lane, holder=holder, now=work.clock(), lease=LEASE)
     try:
         yield mine
     finally:
         if mine:
             with work.store.write() as tx:
-                turns.give_back(tx, **whose)
+                turns.give_back(tx, lane=lane, holder=holder)

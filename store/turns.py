@@ -13,27 +13,34 @@ from sqlalchemy import Connection, delete, or_
 
 from store import tables
 from store._engine import insert
+from trading.model import Lane
 
 _TURN = "TURN "
 
 
-def take(tx: Connection, *, venue: str, account: str, holder: str, now: datetime, lease: timedelta) -> bool:
-    """Whether the turn is the holder's now: it was free, over, or the holder's already."""
+def take(tx: Connection, *, lane: Lane, holder: str, now: datetime, lease: timedelta) -> bool:
+    """Whether the turn is the holder's now: it was free, over, or its lane's already. Who had it for the lane
+    has lost the claim since, and can send nothing.
+    """
     state = tables.state
-    row = insert(tx, state).values(key=_key(venue, account), value=holder, at=now + lease)
+    row = insert(tx, state).values(key=_key(lane), value=_value(lane, holder), at=now + lease)
     taken = row.on_conflict_do_update(
         index_elements=[state.c.key],
         set_={"value": row.excluded.value, "at": row.excluded.at},
-        where=or_(state.c.at <= now, state.c.value == holder),
+        where=or_(state.c.at <= now, state.c.value.startswith(_value(lane, ""), autoescape=True)),
     )
     return tx.execute(taken.returning(state.c.key)).first() is not None
 
 
-def give_back(tx: Connection, *, venue: str, account: str, holder: str) -> None:
+def give_back(tx: Connection, *, lane: Lane, holder: str) -> None:
     """Frees the turn if it is still the holder's."""
     state = tables.state.c
-    tx.execute(delete(tables.state).where(state.key == _key(venue, account), state.value == holder))
+    tx.execute(delete(tables.state).where(state.key == _key(lane), state.value == _value(lane, holder)))
 
 
-def _key(venue: str, account: str) -> str:
-    return f"{_TURN}{venue} {account}"
+def _key(lane: Lane) -> str:
+    return f"{_TURN}{lane.venue} {lane.account}"
+
+
+def _value(lane: Lane, holder: str) -> str:
+    return f"{lane.symbol} {holder}"

@@ -281,19 +281,26 @@ def test_two_entries_of_one_account_do_not_spend_its_balance_twice(make_rig: Any
 
 def test_a_turn_that_nobody_gave_back_ends(rig: Any) -> None:
     with rig.store.write() as tx:
-        assert turns.take(
-            tx,
-            venue=LANE.venue,
-            account=LANE.account,
-            holder="one that was killed",
-            now=rig.clock(),
-            lease=timedelta(seconds=10),
-        )
+        other, lease = replace(LANE, symbol="ETH-USDT-PERP"), timedelta(seconds=10)
+        assert turns.take(tx, lane=other, holder="killed", now=rig.clock(), lease=lease)
     alert_id = rig.send("entry", **LONG)
     rig.wait(8, step=2)
     assert rig.orders(alert_id) == []
     rig.wait(4, step=2)
     assert rig.status(alert_id) == "DONE"
+
+
+def test_a_turn_goes_on_with_its_lane(rig: Any) -> None:
+    """Who had it was killed between the sizing and the sending; another one has the lane."""
+    with rig.store.write() as tx:
+        assert turns.take(tx, lane=LANE, holder="killed", now=rig.clock(), lease=timedelta(seconds=10))
+    alert_id = rig.send("entry", **LONG)
+    assert rig.status(alert_id) == "DONE"
+    other = replace(LANE, symbol="ETH-USDT-PERP")
+    with rig.store.write() as tx:
+        assert turns.take(tx, lane=other, holder="next", now=rig.clock(), lease=timedelta(seconds=10))
+        turns.give_back(tx, lane=LANE, holder="killed")
+        assert not turns.take(tx, lane=LANE, holder="a", now=rig.clock(), lease=timedelta(seconds=10))
 
 
 def test_no_target_is_sent_for_a_position_that_is_about_to_end(rig: Any) -> None:
