@@ -17,6 +17,7 @@ from desk.losses import close
 from desk.settings import Settings, from_environment
 from exchanges import available
 from store import Store, open_store, orders, sentries
+from store.schema import SchemaState, check
 from trading.errors import SettingsError, StoreUnavailable
 
 PAPER = "PAPER"
@@ -39,8 +40,10 @@ def main(
     except SettingsError as error:
         return _failed(error)
     try:
+        if check(store) is SchemaState.EMPTY:
+            raise SettingsError("DATABASE_URL", "this database has no tables: is it the server's?")
         said = _resume(store, clock) if asked.resume else _halt(store, settings, clock, asked)
-    except StoreUnavailable as error:
+    except (SettingsError, StoreUnavailable) as error:
         return _failed(error)
     finally:
         store.close()
@@ -64,7 +67,8 @@ def _halt(store: Store, settings: Settings, clock: Callable[[], datetime], asked
         lanes = [lane for place in places for lane in orders.open_lanes(tx, venue=place[0], account=place[1])]
     intake = Intake(store, settings, clock, lambda: None, exchanges=available())
     closing = close(store, intake, lanes, by=_who(), name=f"halt {now.isoformat()}")
-    return f"halted: entries are refused, and {closing} positions are being closed"
+    what = "1 position is" if closing == 1 else f"{closing} positions are"
+    return f"halted: entries are refused, and {what} being closed"
 
 
 def _who() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,3 +62,11 @@ def test_what_cannot_be_done_is_said(
     monkeypatch.setenv("DATABASE_URL", "mysql://somewhere")
     assert halt.main(["news"]) == 1
     assert "DATABASE_URL" in capsys.readouterr().err
+
+
+def test_a_database_without_tables_is_no_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/typo.db")
+    assert halt.main(["news"]) == 1
+    assert capsys.readouterr().err == "DATABASE_URL: this database has no tables: is it the server's?\n"
