@@ -151,9 +151,7 @@ def test_from_nothing_to_a_first_alert_to_the_end(
     settings = found["settings"]
     assert found["statuses"] == ["DONE", "DONE"]
     assert env_file.stat().st_mode & 0o777 == 0o600
-    assert {each.name: each.stat().st_mode & 0o077 for each in env_file.parent.glob("desk.db*")} == {
-        "desk.db": 0
-    }
+    assert {each.stat().st_mode & 0o777 for each in env_file.parent.glob("desk.db*")} == {0o600}
     assert f"http://127.0.0.1:{port}/ " in said.out
     assert f"\n{up.first_alert(settings, port)}\n" in said.out
     assert f"\ncurl -sS -u desk http://127.0.0.1:{port}/api/alerts/" in said.out
