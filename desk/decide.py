@@ -74,9 +74,16 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
         )
         if status is IntentStatus.APPROVED:
             status = start(work, tx, replace(intent, status=status), now)
+    if status is not IntentStatus.EXECUTING:
+        say(status, decision.reason)
     mark("decided")
     record_refusal(work, intent, decision)
     return status
+
+
+def say(status: IntentStatus, reason: str) -> None:
+    """In the log, once it is committed, what became of the alert at hand."""
+    log.info("%s", f"{status}: {reason}" if reason else status)
 
 
 def start(work: Work, tx: Transaction, intent: Intent, now: datetime) -> IntentStatus:
@@ -154,6 +161,7 @@ def _conclude(work: Work, intent: Intent, event: IntentEvent, reason: str) -> In
             now=work.clock(),
             expires_at=intent.expires_at,
         )
+    say(status, reason)
     mark("voted")
     return status
 

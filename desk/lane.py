@@ -137,6 +137,7 @@ def _advance(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus,
         return intent.status, result.at
     with work.store.write() as tx:
         status = journal.advance(tx, work.claim, intent, result.event, reason=result.reason, now=work.clock())
+    decide.say(status, result.reason)
     mark("ended")
     return status, None
 

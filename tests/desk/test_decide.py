@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -171,3 +172,18 @@ def test_live_trading_wants_keys(make_rig: Any) -> None:
     alert = (rig := make_rig(LIVE_TRADING="1")).alert(rig.send("entry", **LONG))
     assert alert["status"] == "DENIED"
     assert "API_KEY_MAIN" in alert["reason"]
+
+
+def test_the_log_says_what_became_of_an_alert(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="desk.decide"):
+        rig.send("entry", **LONG)
+        rig.send("entry", **LONG, subaccount="NOBODY")
+        asked = rig.send("entry", route=Route.STUDY, **LONG)
+        rig.vote(asked, approve=False)
+    told = [record.message for record in caplog.records if record.name == "desk.decide"]
+    assert told == [
+        "DONE",
+        "DENIED: account NOBODY may not enter: set RISK_NOBODY and LEVERAGE_NOBODY",
+        "AWAITING_APPROVAL: this route always asks first",
+        "DECLINED: declined by web",
+    ]
