@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from threading import Lock
@@ -47,10 +48,14 @@ class Gate:
 
     def is_locked(self, tx: Transaction, address: str, now: datetime) -> bool:
         """Whether the address is locked, by the database's count."""
-        if lockout.failures(tx, address, now=now, window=WINDOW) < LIMIT:
-            return False
-        self._remember(tx, address, now)
-        return True
+        return self.are_locked(tx, [(address, now)])[0]
+
+    def are_locked(self, tx: Transaction, came: Sequence[tuple[str, datetime]]) -> list[bool]:
+        """The same for each address at its time, with a question for each address."""
+        locked = [count >= LIMIT for count in lockout.all_failures(tx, came, window=WINDOW)]
+        for address, now in itertools.compress(came, locked):
+            self._remember(tx, address, now)
+        return locked
 
     def fail(self, tx: Transaction, address: str, now: datetime) -> int:
         """Counts one failure; the number within the window, this one included."""

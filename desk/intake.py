@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,8 @@ from desk.gate import Gate, matches
 from desk.logs import about
 from desk.settings import Settings
 from desk.stages import mark
-from store import Store, Transaction, journal, outbox, views
+from store import Store, Transaction, journal, outbox, recording, views
+from store.recording import Incoming
 from trading.alert import Body, decode, parse, scrub
 from trading.body import NOT_LET_IN
 from trading.errors import AlertInvalid, StoreUnavailable
@@ -42,6 +43,30 @@ class Answer:
 
     code: int
     body: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Came:
+    """A body that was read, what it means, and the alert that is to be stored; None where it is turned down.
+
+    `is_known` says that its address is never locked out.
+    """
+
+    body: Body
+    meant: Alert | AlertInvalid
+    alert: Incoming | None
+    route: Route
+    now: datetime
+    address: str = ""
+    is_known: bool = True
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """What it locks: a lane in the order of all who lock several; before them the count of an address."""
+        if self.alert is None:
+            return ("", self.address)
+        lane = self.alert.lane
+        return (lane.venue, lane.account, lane.symbol)
 
 
 class Intake:
@@ -104,24 +129,14 @@ class Intake:
         if accounts is not None and not accounts:
             return self._unknown(address, now)
 
-        meant = self._meant(body, now)
-
-        def take(tx: Transaction) -> Answer:
-            if not known and self._gate.is_locked(tx, address, now):
-                return refused(429, _LOCKED)
-            answer = self._take(
-                tx, body, meant, route, Source.TRADINGVIEW, now, live=not paper, accounts=accounts
-            )
-            if answer.code == 401:
-                self._gate.fail(tx, address, now)
-            return answer
-
-        place: tuple[str, ...] = ()
-        if not isinstance(meant, AlertInvalid):
-            # As all who lock several lanes: by venue, account and symbol.
-            venue = venue_of(meant.exchange, live=not paper and self._settings.live_trading)
-            place = (venue, meant.account, meant.symbol)
-        return self._store.shared_write(take, place)
+        meant, live = self._meant(body, now), not paper
+        # An alert for another account is turned down as one without a passphrase is.
+        allowed = accounts is None or (isinstance(meant, Alert) and meant.account in accounts)
+        alert = self._incoming(body, meant, route, Source.TRADINGVIEW, now, live=live) if allowed else None
+        came = _Came(
+            body=body, meant=meant, alert=alert, route=route, now=now, address=address, is_known=known
+        )
+        return self._store.shared_writes(self._take_all, came, came.place)
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
         """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""
@@ -140,7 +155,10 @@ class Intake:
             return refused(error.code, error.reason, field=error.field, mend=error.mend)
         with self._store.write() as tx:
             now = self._clock()
-            answer = self._take(tx, body, self._meant(body, now), Route.DISCORD, Source.DISCORD, now)
+            meant, route = self._meant(body, now), Route.DISCORD
+            alert = self._incoming(body, meant, route, Source.DISCORD, now)
+            came = _Came(body=body, meant=meant, alert=alert, route=route, now=now)
+            (answer,) = self._take_all(tx, [came])
             if answer.code < 300:
                 journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", now)
             return answer
@@ -157,47 +175,95 @@ class Intake:
         except AlertInvalid as error:
             return error
 
-    def _take(
+    def _incoming(
         self,
-        tx: Transaction,
         body: Body,
-        alert: Alert | AlertInvalid,
+        meant: Alert | AlertInvalid,
         route: Route,
         source: Source,
         now: datetime,
         *,
         live: bool = True,
-        accounts: Collection[str] | None = None,
-    ) -> Answer:
-        if isinstance(alert, AlertInvalid):
-            return self._refuse(tx, body.text, alert, route, now)
-        if accounts is not None and alert.account not in accounts:
-            _log.warning("an alert for account %s came with the passphrase of another", alert.account)
-            return refused(401, NOT_LET_IN)
-        told = alert.kind is AlertKind.TOLD
-        recorded = journal.record(
-            tx,
-            alert=alert,
+    ) -> Incoming | None:
+        if isinstance(meant, AlertInvalid):
+            return None
+        told = meant.kind is AlertKind.TOLD
+        action = body.fields.get("action")
+        return Incoming(
+            alert=meant,
             alert_id=new_id(now),
             body=body.text,
+            action=action if isinstance(action, str) else None,
             route=route,
             source=source,
-            venue=venue_of(alert.exchange, live=live and self._settings.live_trading),
+            venue=venue_of(meant.exchange, live=live and self._settings.live_trading),
             received_at=now,
             status=IntentStatus.IGNORED if told else IntentStatus.RECEIVED,
             reason=ASKS_FOR_NOTHING if told else "",
         )
-        if recorded.outcome == "conflict":
-            return self._conflict(tx, body, alert, recorded.alert_id, route, now)
-        if recorded.outcome == "duplicate":
-            with about(recorded.alert_id):
-                _log.info("came again")
-            return _stored(200, "this alert was stored before", recorded.alert_id, "duplicate")
-        with about(recorded.alert_id):
-            _log.info("stored: %s %s", alert.message, alert.symbol)
-        if told:
-            return _stored(200, "stored; it asks for nothing", recorded.alert_id, "ignored")
-        return _stored(202, "stored, will be handled", recorded.alert_id, recorded.status.value)
+
+    def _take_all(self, tx: Transaction, came: Sequence[_Came]) -> list[Answer]:
+        """What one after the other would be told. Stored together are those between which nobody is turned
+        down, and no two have one key.
+        """
+        answers: list[Answer] = []
+        together: dict[str, tuple[_Came, Incoming]] = {}
+        for each in came:
+            key = None if each.alert is None else each.alert.key
+            if key is None or key in together:
+                answers += self._store_all(tx, list(together.values()))
+                together = {}
+            if key is None or each.alert is None:
+                answers.append(self._turn_down(tx, each))
+            else:
+                together[key] = (each, each.alert)
+        return answers + self._store_all(tx, list(together.values()))
+
+    def _turn_down(self, tx: Transaction, came: _Came) -> Answer:
+        if self._are_locked(tx, [came])[0]:
+            return refused(429, _LOCKED)
+        if isinstance(came.meant, AlertInvalid):
+            return self._refuse(tx, came.body.text, came.meant, came.route, came.now)
+        _log.warning("an alert for account %s came with the passphrase of another", came.meant.account)
+        self._gate.fail(tx, came.address, came.now)
+        return refused(401, NOT_LET_IN)
+
+    def _store_all(self, tx: Transaction, together: Sequence[tuple[_Came, Incoming]]) -> list[Answer]:
+        locked = self._are_locked(tx, [came for came, _ in together])
+        let_in = [alert for (_, alert), out in zip(together, locked, strict=True) if not out]
+        before = dict(zip((alert.alert_id for alert in let_in), recording.take_keys(tx, let_in), strict=True))
+        answers: list[Answer] = []
+        new: list[Incoming] = []
+        for (came, alert), out in zip(together, locked, strict=True):
+            if out:
+                answers.append(refused(429, _LOCKED))
+                continue
+            first = before[alert.alert_id]
+            if first is None:
+                new.append(alert)
+                answers.append(_stored_now(alert))
+            elif first.is_same:
+                with about(first.alert_id):
+                    _log.info("came again")
+                answers.append(_stored(200, "this alert was stored before", first.alert_id, "duplicate"))
+            else:
+                self._write(tx, new)  # the story of the first one goes on after theirs
+                new = []
+                answers.append(self._conflict(tx, came, alert, first.alert_id))
+        self._write(tx, new)
+        return answers
+
+    def _write(self, tx: Transaction, new: Sequence[Incoming]) -> None:
+        recording.write(tx, new)
+        for each in new:
+            with about(each.alert_id):
+                _log.info("stored: %s %s", each.alert.message, each.alert.symbol)
+
+    def _are_locked(self, tx: Transaction, came: Sequence[_Came]) -> list[bool]:
+        """Whether the address is locked that each came from."""
+        guessers = [(each.address, each.now) for each in came if not each.is_known]
+        locked = iter(self._gate.are_locked(tx, guessers))
+        return [not each.is_known and next(locked) for each in came]
 
     def _unreadable(
         self, raw: bytes, error: AlertInvalid, route: Route, address: str, now: datetime
@@ -231,14 +297,12 @@ class Intake:
         outbox.notify(tx, kind="refused", text=said, alert_id=None, now=now)
         return refused(error.code, error.reason, field=error.field, mend=error.mend)
 
-    def _conflict(
-        self, tx: Transaction, body: Body, alert: Alert, first: str, route: Route, now: datetime
-    ) -> Answer:
-        reason = f"the id {alert.key} was used before by alert {first} with another body; not traded"
+    def _conflict(self, tx: Transaction, came: _Came, alert: Incoming, first: str) -> Answer:
+        reason = f"the id {alert.alert.key} was used before by alert {first} with another body; not traded"
         error = AlertInvalid(reason, field="id", code=409)
-        if not views.was_refused(tx, code=409, body=_storable(body.text)):
-            self._refuse(tx, body.text, error, route, now)
-            journal.tell(tx, first, "conflict", "its id came again with another body; not traded", now)
+        if not views.was_refused(tx, code=409, body=_storable(came.body.text)):
+            self._refuse(tx, came.body.text, error, came.route, came.now)
+            journal.tell(tx, first, "conflict", "its id came again with another body; not traded", came.now)
         return Answer(code=409, body={"success": False, "message": reason, "field": "id", "alert_id": first})
 
     def _keep(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> None:
@@ -285,6 +349,12 @@ def refused(code: int, message: str, *, field: str | None = None, mend: str = ""
     if mend:
         body["mend"] = mend
     return Answer(code=code, body=body)
+
+
+def _stored_now(alert: Incoming) -> Answer:
+    if alert.status is IntentStatus.IGNORED:
+        return _stored(200, "stored; it asks for nothing", alert.alert_id, "ignored")
+    return _stored(202, "stored, will be handled", alert.alert_id, alert.status.value)
 
 
 def _stored(code: int, message: str, alert_id: str, status: str) -> Answer:

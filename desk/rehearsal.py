@@ -128,7 +128,7 @@ class Rehearsal:
         )
 
     def _is_new(self, alert: Alert, row: Row, now: datetime) -> bool:
-        """Whether it came for the first time: `store.journal.record` asks the same."""
+        """Whether it came for the first time: `store.recording.take_keys` asks the same."""
         kind, mark = ("id", alert.key) if alert.key else ("body", alert.fingerprint)
         key = f"{kind}:{alert.account}:{mark}"
         known = self._keys.get(key)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ _ATTEMPTS = 3
 _LAST_CALL = 0.5
 
 T = TypeVar("T")
+W = TypeVar("W")
 
 
 def open_store(url: str, *, driver: ModuleType | None = None) -> Store:
@@ -99,7 +100,13 @@ class Store:
 
         `place` names the rows that `work` locks.
         """
-        return self._company.write(work, place)
+        return self.shared_writes(_each, work, place)
+
+    def shared_writes(
+        self, do: Callable[[Connection, Sequence[W]], Sequence[T]], work: W, place: tuple[str, ...] = ()
+    ) -> T:
+        """As `shared_write`, of what `do` does for several works at once; it returns what comes of each."""
+        return self._company.write(do, work, place)
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
         """Calls `heard` whenever a process makes a lane due, until `stop` is set.
@@ -151,6 +158,10 @@ class Store:
                 raise
             # The driver's error holds the statement; the reason is all that a reader needs.
             raise StoreUnavailable(f"database: {_engine.reason(error, self._url)}") from None
+
+
+def _each(tx: Connection, works: Sequence[Callable[[Connection], T]]) -> list[T]:
+    return [work(tx) for work in works]
 
 
 def _check_alive(tx: Connection) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
@@ -24,10 +26,15 @@ _STUCK = 5.0
 T = TypeVar("T")
 
 
-class _Passenger(Generic[T]):
-    """One caller's work, and what came of it."""
+#: Does the works of several callers, in one transaction; what comes of each, in their order.
+Doing = Callable[[Connection, Sequence[Any]], Sequence[T]]
 
-    def __init__(self, work: Callable[[Connection], T], place: tuple[str, ...]) -> None:
+
+class _Passenger(Generic[T]):
+    """One caller's work, who does it, and what came of it."""
+
+    def __init__(self, do: Doing[T], work: Any, place: tuple[str, ...]) -> None:
+        self.do = do
         self.work = work
         self.place = place
         self.told = threading.Event()
@@ -54,13 +61,14 @@ class Company:
         self._leader: _Passenger[Any] | None = None
         self._led_since = 0.0
 
-    def write(self, work: Callable[[Connection], T], place: tuple[str, ...] = ()) -> T:
+    def write(self, do: Doing[T], work: Any, place: tuple[str, ...] = ()) -> T:
         """Does `work`, with what others bring. It may be done again, and must have no other effect.
 
         `place` names what it locks: works are done in that order, so that two processes which lock the same
-        rows do not lock each other out. Those of one place are done as they came.
+        rows do not lock each other out. Those of one place are done as they came. `do` gets all those at
+        once that follow each other and are done by the same `do`.
         """
-        mine = _Passenger(work, place)
+        mine = _Passenger(do, work, place)
         try:
             with self._lock:
                 self._waiting.append(mine)
@@ -111,7 +119,7 @@ class Company:
     def _carry(self, mine: _Passenger[Any], aboard: list[_Passenger[Any]]) -> None:
         if len(aboard) > 1:
             try:
-                results = self._write(lambda tx: [each.work(tx) for each in aboard])
+                results = self._write(lambda tx: _done(tx, aboard))
             except StoreUnavailable as error:
                 self._turn_away(mine, aboard, error)
                 return
@@ -123,7 +131,7 @@ class Company:
                 return
         for each in aboard:
             try:
-                each.result, each.is_done = self._write(each.work), True
+                (each.result,), each.is_done = self._write(partial(_done, aboard=[each])), True
             except StoreUnavailable as error:
                 self._turn_away(mine, [other for other in aboard if not other.is_done], error)
                 return
@@ -141,3 +149,12 @@ class Company:
             each.error = each.error or StoreUnavailable(str(error))
         for each in waiting:
             each.told.set()
+
+
+def _done(tx: Connection, aboard: Sequence[_Passenger[Any]]) -> list[Any]:
+    results: list[Any] = []
+    for do, together in groupby(aboard, key=lambda each: each.do):
+        works = [each.work for each in together]
+        # Inside of the transaction: where one would go without its answer, nothing is kept.
+        results.extend(result for _, result in zip(works, do(tx, works), strict=True))
+    return results

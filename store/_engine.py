@@ -8,22 +8,28 @@ from __future__ import annotations
 import importlib
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
+from psycopg.types.array import ListBinaryDumper
 from sqlalchemy import (
     URL,
     Column,
     ColumnElement,
     Connection,
+    CursorResult,
     Engine,
     Table,
+    bindparam,
     collate,
+    column,
     create_engine,
     event,
+    func,
     make_url,
+    select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
@@ -130,9 +136,43 @@ def either(table: Table, build: Callable[[postgresql.Insert], T]) -> dict[str, T
     }
 
 
+class Rows:
+    """An INSERT of rows that name these columns, all of them in one statement, and in their order.
+
+    `also` adds what follows the rows: RETURNING, ON CONFLICT.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        names: Sequence[str],
+        also: Callable[[postgresql.Insert], Any] = lambda new: new,
+    ) -> None:
+        self._names = names
+        self._each = either(table, also)
+        # A list for each column: what is written does not grow with the number of rows, and so is read once.
+        lists = [bindparam(name, type_=postgresql.ARRAY(table.c[name].type)) for name in names]
+        row = func.unnest(*lists).table_valued(
+            *(column(name, table.c[name].type) for name in names), with_ordinality="place", name="given"
+        )
+        row = row.render_derived()
+        given = select(*(row.c[name] for name in names)).order_by(row.c.place)
+        self._all = also(postgresql.insert(table).from_select(names, given))
+
+    def insert(self, tx: Connection, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
+        if len(rows) > 1 and tx.dialect.name == "postgresql":
+            return tx.execute(self._all, {name: [row[name] for row in rows] for name in self._names})
+        return tx.execute(self._each[tx.dialect.name], rows)
+
+
 def as_python_sorts(tx: Connection, column: Column[str]) -> ColumnElement[str]:
     """To order by: what Postgres does by itself depends on the locale that the database was made with."""
-    return collate(column, "C") if tx.dialect.name == "postgresql" else column
+    return sorted_as_python(column) if tx.dialect.name == "postgresql" else column
+
+
+def sorted_as_python(column: Column[str]) -> ColumnElement[str]:
+    """The same on Postgres, for what is built once."""
+    return collate(column, "C")
 
 
 def is_unavailable(error: BaseException) -> bool:
@@ -260,6 +300,8 @@ def _postgres(address: URL, patience: float, statements: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection: Any, record: Any) -> None:
+        # As text each quote in a list is escaped by itself, and what is written in them is JSON.
+        connection.adapters.register_dumper(list, ListBinaryDumper)
         # SET and not start-up options: connection poolers refuse those.
         connection.autocommit = True
         connection.execute(

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Table, bindparam, exists, insert, select, update
+from sqlalchemy import BigInteger, Table, Text, any_, bindparam, column, exists, func, select, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection, Row
 
 from store import _engine, tables
@@ -73,10 +74,36 @@ _ADVANCE = (
     .where(tables.chain_heads.c.chain == bindparam("name"))
     .values(number=bindparam("to_number"), hash=bindparam("to_hash"))
 )
+_ENDS = (
+    func.unnest(
+        bindparam("name", type_=postgresql.ARRAY(Text)),
+        bindparam("to_number", type_=postgresql.ARRAY(BigInteger)),
+        bindparam("to_hash", type_=postgresql.ARRAY(Text)),
+    )
+    .table_valued(column("name", Text), column("number", BigInteger), column("hash", Text))
+    .render_derived("ends")
+)
+_ALL_ADVANCE = (
+    update(tables.chain_heads)
+    .where(tables.chain_heads.c.chain == _ENDS.c.name)
+    .values(number=_ENDS.c.number, hash=_ENDS.c.hash)
+)
+_NAME = tables.chain_heads.c.chain
+_ALL_LOCKED = {
+    "postgresql": select(tables.chain_heads)
+    .where(any_(bindparam("names", type_=postgresql.ARRAY(Text))) == _NAME)
+    .order_by(_engine.sorted_as_python(_NAME))
+    .with_for_update(),
+    "sqlite": select(tables.chain_heads).where(_NAME.in_(bindparam("names", expanding=True))),
+}
+_OPEN = _engine.Rows(
+    tables.chain_heads, ("chain", "number", "hash"), lambda new: new.on_conflict_do_nothing()
+)
 _PLACE = select(tables.intents.c.venue, tables.intents.c.account, tables.intents.c.symbol).where(
     tables.intents.c.id == bindparam("id")
 )
-_APPEND = insert(tables.chain)
+_APPEND = _engine.Rows(tables.chain, [column.name for column in tables.chain.c])
+_SPELT = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +131,12 @@ def keep(tx: Connection, table: Table, row: Row[Any], *, alert_id: str | None, l
     _keep(tx, Record(lane, table.name, str(row._mapping[covered.key]), alert_id, content))
 
 
+def keep_new(tx: Connection, table: Table, values: Mapping[str, Any], *, alert_id: str, lane: Lane) -> None:
+    """Keeps a row that was inserted just now; what `values` does not name is NULL."""
+    content = canonical(_content(table.name, {name: values.get(name) for name in _COLUMNS[table.name]}))
+    _keep(tx, Record(lane, table.name, str(values[COVERED[table.name].key]), alert_id, content))
+
+
 def note(tx: Connection, what: str, content: Mapping[str, Any]) -> None:
     """Keeps what stands in no row for good, such as a halt."""
     plain = {name: _plain(value) for name, value in content.items()}
@@ -120,8 +153,9 @@ def close(tx: Connection) -> None:
     for record in kept:
         name = str(record.lane) if record.lane is not None else _place(tx, record.alert_id, places)
         chains.setdefault(name, []).append(record)
-    for name in sorted(chains):  # always in one order: two that lock several must not lock each other out
-        _append(tx, name, _locked(tx, name), chains[name])
+    names = sorted(chains)
+    heads = _all_locked(tx, names) if len(names) > 1 else {name: _locked(tx, name) for name in names}
+    _append(tx, *(_linked(name, heads[name], chains[name]) for name in names))
 
 
 def anchor(tx: Connection) -> tuple[int, str] | None:
@@ -133,7 +167,11 @@ def anchor(tx: Connection) -> tuple[int, str] | None:
     if head is None:
         return None
     grown = [_anchor_of(row) for row in tx.execute(_GROWN)]
-    return _append(tx, ANCHORS, (head.number, head.hash), grown) if grown else None
+    if not grown:
+        return None
+    rows = _linked(ANCHORS, (head.number, head.hash), grown)
+    _append(tx, rows)
+    return rows[-1]["number"], rows[-1]["hash"]
 
 
 def has_grown(tx: Connection) -> bool:
@@ -148,14 +186,18 @@ def digest(prev: str, chain: str, what: str, key: str, alert_id: str | None, con
 
 def canonical(content: Mapping[str, Any]) -> str:
     """One spelling for one content."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return _SPELT(content)
 
 
 def content_of(what: str, row: Row[Any]) -> dict[str, Any]:
     """The row of a covered table as its record holds it: values as the database has them, an alert's body
     by its hash.
     """
-    found = {name: _plain(row._mapping[name]) for name in _COLUMNS[what]}
+    return _content(what, row._mapping)
+
+
+def _content(what: str, row: Mapping[Any, Any]) -> dict[str, Any]:
+    found = {name: _plain(row[name]) for name in _COLUMNS[what]}
     if what == tables.alerts.name:
         found["body"] = hashlib.sha256(found["body"].encode()).hexdigest()
     return found
@@ -182,9 +224,8 @@ def _place(tx: Connection, alert_id: str | None, places: dict[str | None, str]) 
     return places[alert_id]
 
 
-def _open(tx: Connection, name: str) -> None:
-    new = _engine.insert(tx, tables.chain_heads).values(chain=name, number=0, hash=GENESIS)
-    tx.execute(new.on_conflict_do_nothing())
+def _open(tx: Connection, *names: str) -> None:
+    _OPEN.insert(tx, [{"chain": name, "number": 0, "hash": GENESIS} for name in names])
 
 
 def _locked(tx: Connection, name: str) -> tuple[int, str]:
@@ -195,7 +236,31 @@ def _locked(tx: Connection, name: str) -> tuple[int, str]:
     return head.number, head.hash
 
 
-def _append(tx: Connection, name: str, head: tuple[int, str], records: Iterable[Record]) -> tuple[int, str]:
+def _all_locked(tx: Connection, names: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """As `_locked`, for several in their order. What is new is opened before anything is locked: who waits
+    for another to open it keeps nobody waiting.
+    """
+    _open(tx, *names)
+    heads = tx.execute(_ALL_LOCKED[tx.dialect.name], {"names": names})
+    return {head.chain: (head.number, head.hash) for head in heads}
+
+
+def _append(tx: Connection, *linked: list[dict[str, Any]]) -> None:
+    """Appends what each chain gets, and notes where they end."""
+    _APPEND.insert(tx, [row for rows in linked for row in rows])
+    ends = [
+        {"name": rows[-1]["chain"], "to_number": rows[-1]["number"], "to_hash": rows[-1]["hash"]}
+        for rows in linked
+    ]
+    if len(ends) > 1 and tx.dialect.name == "postgresql":
+        # One statement: there each one is a trip of its own.
+        tx.execute(_ALL_ADVANCE, {name: [end[name] for end in ends] for name in ends[0]})
+    else:
+        tx.execute(_ADVANCE, ends)
+
+
+def _linked(name: str, head: tuple[int, str], records: Iterable[Record]) -> list[dict[str, Any]]:
+    """The rows of a chain whose head is locked and stands there."""
     number, prev = head
     rows = []
     for record in records:
@@ -214,9 +279,7 @@ def _append(tx: Connection, name: str, head: tuple[int, str], records: Iterable[
             }
         )
         prev = mark
-    tx.execute(_APPEND, rows)
-    tx.execute(_ADVANCE, {"name": name, "to_number": number, "to_hash": prev})
-    return number, prev
+    return rows
 
 
 def _anchor_of(head: Any) -> Record:

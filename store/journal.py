@@ -1,4 +1,4 @@
-"""Alerts, intents and the lanes that they run in: record, claim, advance.
+"""Alerts, intents and the lanes that they run in: claim, advance, tell (`store.recording` stores them).
 
 Every change of an intent is a compare-and-set, and every change within a lane first proves that its claim
 is still the newest one. Who locks several lanes does so in their order, or leaves out what is locked. This
@@ -7,7 +7,6 @@ module must never talk to a venue, and never let two processes believe that they
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,21 +19,18 @@ from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
 from store._lanes import at, held_here, here, place_of, unlocked
-from store.tables import alert_keys, alerts, events, intents, positions, refusals
+from store.tables import alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
 from trading.lifecycle import IntentEvent
 from trading.lifecycle import advance as next_status
 from trading.model import (
-    ZERO,
     Alert,
     AlertKind,
     IntentStatus,
     Lane,
     Route,
-    Source,
 )
-from trading.policy import effective_at
 
 REFUSALS_KEPT = 1000
 UNDONE = (
@@ -51,8 +47,6 @@ _WHOLE = select(
 _TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
 _HELD = select(positions).where(here(positions)).with_for_update()
 _TOLD = insert(events).returning(*events.c)
-_STORED = insert(alerts).returning(*alerts.c)
-_MEANT = insert(intents).returning(*intents.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
 _NOW: Any = bindparam("now")
 _UNTIL: Any = bindparam("until")
@@ -77,18 +71,6 @@ _RENEW_FREE = _RENEW.where(unlocked(positions, _MINE))
 
 #: What `alert_in` reads.
 STORED_ALERT = (alerts.c.body, alerts.c.subaccount, alerts.c.exchange, alerts.c.received_at)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What became of an alert at the door: `new`, `duplicate` or `conflict`.
-
-    For the last two, `alert_id` and `status` are those of the alert that came first.
-    """
-
-    outcome: str
-    alert_id: str
-    status: IntentStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,82 +100,6 @@ class Intent:
     asked_price: Decimal | None = None
 
 
-def record(
-    tx: Connection,
-    *,
-    alert: Alert,
-    alert_id: str,
-    body: str,
-    route: Route,
-    source: Source,
-    venue: str,
-    received_at: datetime,
-    status: IntentStatus = IntentStatus.RECEIVED,
-    reason: str = "",
-    window: timedelta = timedelta(seconds=60),
-) -> Recorded:
-    """Stores an alert with its intent once; an equal one that came before wins.
-
-    Equal means: the same `id` of the account, else the same body, for ever when it carries a time and
-    within `window` when it does not.
-    """
-    key = f"id:{alert.account}:{alert.key}" if alert.key else f"body:{alert.account}:{alert.fingerprint}"
-    dated = alert.key is not None or alert.sent_at is not None
-    if not _take_key(tx, key, alert, alert_id, received_at, None if dated else received_at - window):
-        first = tx.execute(select(alert_keys).where(alert_keys.c.key == key)).one()
-        known = tx.execute(select(intents.c.status).where(intents.c.id == first.alert_id)).scalar_one()
-        outcome = "duplicate" if first.fingerprint == alert.fingerprint else "conflict"
-        return Recorded(outcome=outcome, alert_id=first.alert_id, status=IntentStatus(known))
-    lane = Lane(venue, alert.account, alert.symbol)
-    stored = tx.execute(
-        _STORED,
-        {
-            "id": alert_id,
-            "received_at": received_at,
-            "source": source,
-            "route": route,
-            "exchange": alert.exchange,
-            "subaccount": alert.subaccount,
-            "account": alert.account,
-            "ticker": alert.ticker,
-            "symbol": alert.symbol,
-            "kind": alert.kind,
-            "action": json.loads(body).get("action"),
-            "message": alert.message,
-            "sent_at": alert.sent_at,
-            "price": alert.price,
-            "body": body,
-        },
-    ).one()
-    chain.keep(tx, alerts, stored, alert_id=alert_id, lane=lane)
-    if not status.is_final:
-        _open_lane(tx, lane, received_at)
-    meant = tx.execute(
-        _MEANT,
-        {
-            "id": alert_id,
-            "seq": stored.seq,
-            "venue": venue,
-            "account": alert.account,
-            "symbol": alert.symbol,
-            "kind": alert.kind,
-            "status": status,
-            "reason": reason,
-            "effective_at": effective_at(alert=alert, received_at=received_at),
-            "attempts": 0,
-            "updated_at": received_at,
-        },
-    ).one()
-    chain.keep(tx, intents, meant, alert_id=alert_id, lane=lane)
-    tell(tx, alert_id, "received", f"{alert.message} {alert.ticker} by {source}", received_at, lane=lane)
-    if status.is_final:
-        tell(tx, alert_id, status.lower(), reason, received_at, lane=lane)
-        outbox.notify(
-            tx, kind=status.lower(), text=_headline(alert, reason), alert_id=alert_id, now=received_at
-        )
-    return Recorded(outcome="new", alert_id=alert_id, status=status)
-
-
 def refuse(
     tx: Connection, *, at: datetime, route: str, code: int, field: str | None, reason: str, body: str
 ) -> None:
@@ -213,6 +119,12 @@ def tell(
     line = {"alert_id": alert_id, "at": now, "event": event, "detail": detail}
     told = tx.execute(_TOLD, line).one()
     chain.keep(tx, events, told, alert_id=alert_id, lane=lane)
+
+
+def headline(alert: Alert, reason: str) -> str:
+    """What a notice says of an alert."""
+    side = f" {alert.side}" if alert.side else ""
+    return f"{alert.message}{side} {alert.symbol} ({alert.account}){': ' + reason if reason else ''}"
 
 
 def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
@@ -381,7 +293,7 @@ def advance(
     chain.keep(tx, intents, changed, alert_id=intent.id, lane=held.lane)
     if status is not intent.status:
         tell(tx, intent.id, status.lower(), reason, now, lane=held.lane)
-        text = _headline(intent.alert, reason)
+        text = headline(intent.alert, reason)
         outbox.notify(tx, kind=status.lower(), text=text, alert_id=intent.id, now=now, data=data)
     return status
 
@@ -405,22 +317,6 @@ def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None
         if waiting.seq < by.seq and waiting.status is IntentStatus.AWAITING_APPROVAL:
             reason = f"superseded by the {by.alert.message} {by.id}"
             advance(tx, held, waiting, IntentEvent.EXPIRE, reason=reason, now=now)
-
-
-def _take_key(
-    tx: Connection, key: str, alert: Alert, alert_id: str, now: datetime, free_before: datetime | None
-) -> bool:
-    values = {"key": key, "alert_id": alert_id, "fingerprint": alert.fingerprint, "taken_at": now}
-    if free_before is None:
-        return tx.execute(_KEY[tx.dialect.name], values).first() is not None
-    return tx.execute(_FREE_KEY[tx.dialect.name], values | {"free_before": free_before}).first() is not None
-
-
-def _open_lane(tx: Connection, lane: Lane, now: datetime) -> None:
-    new = {"venue": lane.venue, "account": lane.account, "symbol": lane.symbol, "token": 0, "wakes": 1}
-    new |= {"quantity": ZERO, "realised_pnl": ZERO, "fees": ZERO, "due_at": now, "updated_at": now}
-    tx.execute(_OPENED[tx.dialect.name], new)
-    _ears.tell(tx)
 
 
 def _wake(tx: Connection, which: Any, now: datetime) -> None:
@@ -457,28 +353,3 @@ def _intent(row: Row[Any]) -> Intent:
         expires_at=row.expires_at,
         asked_price=row.asked_price,
     )
-
-
-def _headline(alert: Alert, reason: str) -> str:
-    side = f" {alert.side}" if alert.side else ""
-    return f"{alert.message}{side} {alert.symbol} ({alert.account}){': ' + reason if reason else ''}"
-
-
-_KEY = _engine.either(
-    alert_keys, lambda new: new.on_conflict_do_nothing(index_elements=["key"]).returning(alert_keys.c.key)
-)
-_FREE_KEY = _engine.either(
-    alert_keys,
-    lambda new: new.on_conflict_do_update(
-        index_elements=["key"],
-        set_={name: new.excluded[name] for name in ("alert_id", "fingerprint", "taken_at")},
-        where=alert_keys.c.taken_at <= bindparam("free_before"),
-    ).returning(alert_keys.c.key),
-)
-_OPENED = _engine.either(
-    positions,
-    lambda new: new.on_conflict_do_update(
-        index_elements=["venue", "account", "symbol"],
-        set_={"due_at": new.excluded.due_at, "wakes": positions.c.wakes + 1},
-    ),
-)

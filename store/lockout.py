@@ -5,6 +5,7 @@ Never decides how many are too many; every function works inside the caller's tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, case, delete, select
@@ -12,8 +13,8 @@ from sqlalchemy import Connection, bindparam, case, delete, select
 from store import tables
 from store._engine import insert
 
-_FAILURES = select(tables.auth_failures.c.failures).where(
-    tables.auth_failures.c.address == bindparam("of"), tables.auth_failures.c.since > bindparam("after")
+_COUNTED = select(tables.auth_failures.c.failures, tables.auth_failures.c.since).where(
+    tables.auth_failures.c.address == bindparam("of")
 )
 
 
@@ -37,8 +38,17 @@ def fail(tx: Connection, address: str, *, now: datetime, window: timedelta) -> i
 
 def failures(tx: Connection, address: str, *, now: datetime, window: timedelta) -> int:
     """How many failures the address has in its window."""
-    found = tx.execute(_FAILURES, {"of": address, "after": now - window}).scalar_one_or_none()
-    return found or 0
+    return all_failures(tx, [(address, now)], window=window)[0]
+
+
+def all_failures(tx: Connection, came: Sequence[tuple[str, datetime]], *, window: timedelta) -> list[int]:
+    """The same for each address at its time; every address is asked for once."""
+    counted = {
+        address: tx.execute(_COUNTED, {"of": address}).one_or_none()
+        for address in {address for address, _ in came}
+    }
+    found = [(counted[address], now - window) for address, now in came]
+    return [0 if row is None or row.since <= after else row.failures for row, after in found]
 
 
 def prune(tx: Connection, before: datetime) -> int:
