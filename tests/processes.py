@@ -163,7 +163,7 @@ class House:
         """The answer; None if the server died before it gave one."""
         try:
             return requests.post(f"{server.url}/tradingview-to-webhook-order", data=body, timeout=PATIENCE)
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
             return None
 
     def accept(self, server: Process, body: bytes) -> str:
