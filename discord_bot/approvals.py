@@ -25,6 +25,8 @@ from trading.model import IntentStatus
 
 log = logging.getLogger(__name__)
 
+#: People under one card whose reactions are read.
+_MANY = 1000
 _STRANGER = "Your reaction was taken away: only those named in DISCORD_APPROVERS may vote."
 
 
@@ -137,7 +139,9 @@ class Approvals:
             reaction = next((one for one in message.reactions if str(one.emoji) == emoji), None)
             if reaction is None:
                 continue
-            async for user in reaction.users():
+            # By itself it would ask for as many as the message counted: one less than there are if the bot's
+            # own has come since, and that may be listed first.
+            async for user in reaction.users(limit=_MANY):
                 if user == self._client.user:
                     continue
                 who = await self._who(card, user.id, user)

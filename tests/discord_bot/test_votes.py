@@ -13,7 +13,7 @@ from desk import control
 from discord_bot import speaker
 from store import outbox
 from tests.desk.conftest import LONG
-from tests.discord_bot.fake.world import NO, YES
+from tests.discord_bot.fake.world import BOT, NO, YES
 from tests.emulator.server import Server
 from trading.model import Route
 
@@ -271,6 +271,28 @@ def test_who_is_quicker_than_discords_answer_has_voted(room: Any, ann: int) -> N
     alert_id = room.send("entry", route=Route.STUDY, **LONG)
     card = room.discord.card(alert_id)
     room.discord.tap(ann, card, YES)
+    room.voted(alert_id)
+    assert room.status(alert_id) == "DONE"
+
+
+def test_a_vote_is_read_though_the_bots_own_reaction_came_between(
+    room: Any, ann: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message counts one, and by the time that it is asked who that is, the bot stands before her."""
+    alert_id, card = room.ask()
+    room.stop_bots()
+    for emoji in (YES, NO):
+        room.discord.unreact(BOT, card, emoji)
+    room.discord.tap(ann, card, YES)
+    listed = room.discord.rest._reactions
+
+    def late(*asked: Any) -> Any:
+        room.discord.react(BOT, card, YES)
+        return listed(*asked)
+
+    routes = [(*route[:2], late if route[2] == listed else route[2]) for route in room.discord.rest._routes]
+    monkeypatch.setattr(room.discord.rest, "_routes", routes)
+    room.start_bot()
     room.voted(alert_id)
     assert room.status(alert_id) == "DONE"
 
