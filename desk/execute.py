@@ -18,7 +18,7 @@ from desk.decide import recheck, record_refusal
 from desk.draft import draft
 from desk.question import in_money
 from desk.stages import mark
-from desk.turn import turn
+from desk.turn import patience_of, turn
 from desk.view import SOON, WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
@@ -193,7 +193,7 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
         return early or _send_entry(work, _planned(work, intent))
     with turn(work) as is_mine:
         if not is_mine:
-            return Later(work.clock() + SOON)
+            return Later(work.clock() + patience_of(work))
         # Others of the account may have entered since.
         return _unwanted(work, intent, told=True) or _size_and_send(work, intent, is_clear=is_clear)
 

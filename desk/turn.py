@@ -9,11 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
+from desk.view import SOON
 from desk.work import Work
 from store import turns
 
 #: How long a turn lasts if nobody gives it back.
 LEASE = timedelta(seconds=10)
+#: From one question to the next: so much for each that waits, and at most.
+_EACH = timedelta(milliseconds=50)
+_LONGEST = timedelta(seconds=3)
+
+
+def patience_of(work: Work) -> timedelta:
+    """When to ask again for a turn that another lane has: the more there are that wait, the later, or asking
+    would take the time of those who go on.
+    """
+    with work.store.read() as tx:
+        waiting = turns.waiting(tx, work.lane)
+    return min(max(SOON, waiting * _EACH), _LONGEST)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, or_
+from sqlalchemy import Connection, delete, func, or_, select
 
 from store import tables
 from store._engine import insert
-from trading.model import Lane
+from trading.model import AlertKind, IntentStatus, Lane
 
 _TURN = "TURN "
 
@@ -36,6 +36,15 @@ def give_back(tx: Connection, *, lane: Lane, holder: str) -> None:
     """Frees the turn if it is still the holder's."""
     state = tables.state.c
     tx.execute(delete(tables.state).where(state.key == _key(lane), state.value == _value(lane, holder)))
+
+
+def waiting(tx: Connection, lane: Lane) -> int:
+    """How many entries of the lane's account are at work, with or without the turn."""
+    intent = tables.intents.c
+    # Joined with nothing: SQLite is to look among the few at work, not among all of an account's past.
+    mine = (intent.venue.concat("") == lane.venue, intent.account.concat("") == lane.account)
+    at_work = (intent.status == IntentStatus.EXECUTING, intent.kind == AlertKind.ENTRY)
+    return int(tx.execute(select(func.count()).where(*mine, *at_work)).scalar_one())
 
 
 def _key(lane: Lane) -> str:

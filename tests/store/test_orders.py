@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import event
 
-from store import Store, journal, orders, sentries
-from store.tables import positions
+from store import Store, journal, orders, sentries, turns
+from store.tables import alerts, intents, positions
 from tests.store.rows import add
-from trading.model import Fill, Lane, Side
+from trading.model import AlertKind, Fill, Lane, Side
 
 LANE = Lane("BINANCE", "MAIN", "BTC-USDT-PERP")
 BOUGHT = {"side": Side.BUY, "quantity": Decimal("0.4"), "price": Decimal(42000), "fee": Decimal("6.72")}
@@ -59,3 +59,22 @@ def test_lanes_that_traded_lately_are_found_without_a_look_at_all_orders(store: 
     with store.read() as tx:
         assert sentries.traded_since(tx, clock() - day) == [lanes[2], lanes[0]]
     assert not any("orders" in statement for statement in asked)
+
+
+def test_entries_that_wait_for_a_turn_are_counted_among_those_at_work(store: Store, clock: Any) -> None:
+    other = replace(LANE, account="OTHER")
+    states = [("EXECUTING", LANE), ("EXECUTING", LANE), ("DONE", LANE), ("EXECUTING", other)]
+    with store.write() as tx:
+        for number, (status, lane) in enumerate(states, 1):
+            named = {"id": f"a{number}", "seq": number, "kind": AlertKind.ENTRY, "status": status}
+            add(tx, alerts, clock(), id=f"a{number}", account=lane.account, kind=AlertKind.ENTRY)
+            place = {"venue": lane.venue, "account": lane.account, "symbol": f"S{number}"}
+            add(tx, intents, clock(), **named, **place, attempts=0)
+    asked: list[Any] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *args: asked.append(args[2]))
+    with store.read() as tx:
+        assert (turns.waiting(tx, LANE), turns.waiting(tx, other)) == (2, 1)
+        if not store.is_postgres:  # whose planner chooses by statistics
+            driver: Any = tx.connection.dbapi_connection
+            plan = driver.execute(f"EXPLAIN QUERY PLAN {asked[-1]}", ["x"] * asked[-1].count("?")).fetchall()
+            assert "ix_intents_status" in str(plan)
