@@ -87,6 +87,9 @@ class Intake:
         self._wake = wake
         self._exchanges = exchanges
         self._gate = Gate()
+        self._scoped = {
+            name: account.passphrases for name, account in settings.accounts.items() if account.passphrases
+        }
 
     def receive(self, raw: bytes, *, route: Route, address: str, paper: bool = False) -> Answer:
         """Takes one body that came over the web from `address`; never raises.
@@ -141,11 +144,7 @@ class Intake:
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
         """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""
         everywhere = matches(passphrase, self._settings.passphrases)
-        scoped = {
-            name
-            for name, account in self._settings.accounts.items()
-            if matches(passphrase, account.passphrases)
-        }
+        scoped = {name for name, theirs in self._scoped.items() if matches(passphrase, theirs)}
         return None if everywhere else scoped
 
     def _submit(self, raw: bytes, by: str) -> Answer:

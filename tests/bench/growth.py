@@ -62,16 +62,25 @@ def _figures(url: str, folder: Path, more: dict[str, str]) -> tuple[float, float
         load.run(desk.port, told[:50], connections=1, expect=200)
         answered = load.run(desk.port, told[50:], connections=1, expect=200).quantile(0.5)
     with server(url, folder, **more) as desk:
-        took = [_entry(desk, number) for number in range(ENTRIES)]
+        took = [_entry(desk, f"{name}n{number}") for number in range(ENTRIES)]
     return answered, statistics.median(took[3:])
 
 
-def _entry(desk: Running, number: int) -> float:
-    fields = {"passphrase": PASSPHRASE, "exchange": "PAPER", "ticker": f"G{number}USDT.P", "action": "buy"}
-    fields |= {"message": "entry", "price": "42000", "long SL": "41500", "long TP": "43500", "size": "0.01"}
-    body = json.dumps(fields | {"id": f"e{time.time_ns()}"}).encode()
-    began = load.run(desk.port, [load.post(ROUTE, body)], connections=1).sent_at[0]
+def _entry(desk: Running, name: str) -> float:
+    """On an instrument of its own, where nothing is open; and out of it again."""
+    levels = {"long SL": "41500", "long TP": "43500", "size": "0.01"}
+    took = _done(desk, name, message="entry", **levels)
+    _done(desk, name, message="exit")
+    return took
+
+
+def _done(desk: Running, name: str, **more: str) -> float:
+    fields = {"passphrase": PASSPHRASE, "exchange": "PAPER", "ticker": f"{name.upper()}USDT.P"}
+    fields |= {"action": "buy", "price": "42000", "id": f"{name}{more['message']}", **more}
+    request = load.post(ROUTE, json.dumps(fields).encode())
+    began = load.run(desk.port, [request], connections=1).sent_at[0]
     while True:
+        time.sleep(0.005)
         answer = requests.get(
             f"http://127.0.0.1:{desk.port}/api/alerts?limit=1", auth=("any", PASSWORD), timeout=10
         )
