@@ -95,17 +95,14 @@ class Store:
             with self._write() as tx:
                 return work(tx)
 
-    def shared_write(self, work: Callable[[Connection], T], place: tuple[str, ...] = ()) -> T:
-        """As `retry_write`, in company of the works that other threads bring meanwhile: one commit for all.
-
-        `place` names the rows that `work` locks.
-        """
-        return self.shared_writes(_each, work, place)
-
     def shared_writes(
         self, do: Callable[[Connection, Sequence[W]], Sequence[T]], work: W, place: tuple[str, ...] = ()
     ) -> T:
-        """As `shared_write`, of what `do` does for several works at once; it returns what comes of each."""
+        """As `retry_write`, in company of the works that other threads bring meanwhile: one commit for all.
+
+        `do` does several works at once, and returns what comes of each. `place` names the rows that `work`
+        locks.
+        """
         return self._company.write(do, work, place)
 
     def listen(self, heard: Callable[[], None], stop: threading.Event) -> None:
@@ -158,10 +155,6 @@ class Store:
                 raise
             # The driver's error holds the statement; the reason is all that a reader needs.
             raise StoreUnavailable(f"database: {_engine.reason(error, self._url)}") from None
-
-
-def _each(tx: Connection, works: Sequence[Callable[[Connection], T]]) -> list[T]:
-    return [work(tx) for work in works]
 
 
 def _check_alive(tx: Connection) -> None:

@@ -19,6 +19,7 @@ from store import Store, views
 from store.tables import alerts, intents, notices, refusals
 from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE, SECOND, Door, blocked, everything, gone
 from tests.processes import PATIENCE, until
+from tests.store.together import shared_write
 from trading.model import Route
 
 
@@ -336,7 +337,7 @@ def at_once(door: Door, bodies: list[dict[str, Any]]) -> list[Any]:
             tx.execute(select(1))
 
     with ThreadPoolExecutor(len(bodies) + 1) as pool:
-        leader = pool.submit(door.store.shared_write, first)
+        leader = pool.submit(shared_write, door.store, first)
         assert begun.wait(PATIENCE)
         answers = []
         for number, body in enumerate(bodies, 1):

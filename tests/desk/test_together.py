@@ -31,6 +31,7 @@ from tests.conftest import Clock
 from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE
 from tests.processes import PATIENCE, until
 from tests.store.test_company import deadlocks
+from tests.store.together import shared_write
 from trading.model import Route
 
 OTHERS = "canary-of-the-other-account"
@@ -181,7 +182,7 @@ def at_once(
         while not go_on.wait(0.2):  # Postgres ends who says nothing
             tx.execute(select(1))
 
-    leader = pool.submit(store.shared_write, first)
+    leader = pool.submit(shared_write, store, first)
     answers: list[Future[Answer]] = []
     places: list[tuple[str, ...]] = []
     waiting = store._company._waiting

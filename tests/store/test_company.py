@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from store._company import Company
 from store._engine import sqlite_driver
 from store.tables import state
 from tests.processes import until
+from tests.store.together import shared_write
 from trading.errors import StoreUnavailable
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
@@ -53,9 +55,9 @@ def together(store: Store, works: list[Callable[[Connection], Any]]) -> list[Any
         return "first"
 
     with ThreadPoolExecutor(len(works) + 1) as pool:
-        leader = pool.submit(store.shared_write, first)
+        leader = pool.submit(shared_write, store, first)
         assert begun.wait(20)
-        others = [pool.submit(store.shared_write, work) for work in works]
+        others = [pool.submit(shared_write, store, work) for work in works]
         until(lambda: len(store._company._waiting) == len(works), "all of them wait")
         go_on.set()
         assert leader.result(20) == "first"
@@ -94,7 +96,7 @@ def test_one_that_fails_takes_nobody_along(lonely: Store) -> None:
 def test_where_the_database_takes_nothing_all_are_told_soon(lonely: Store, sqlite_url: str) -> None:
     other = sqlite_driver().connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     try:
-        assert lonely.shared_write(put("before")) == "before"
+        assert shared_write(lonely, put("before")) == "before"
         other.execute("BEGIN IMMEDIATE")
         tried: list[int] = []
         write = lonely._company._write
@@ -105,13 +107,13 @@ def test_where_the_database_takes_nothing_all_are_told_soon(lonely: Store, sqlit
 
         lonely._company._write = counted
         with ThreadPoolExecutor(100) as pool:
-            waiting = [pool.submit(lonely.shared_write, put(f"n{number}")) for number in range(100)]
+            waiting = [pool.submit(shared_write, lonely, put(f"n{number}")) for number in range(100)]
             found = [each.exception(30) for each in waiting]
         assert {type(each) for each in found} == {StoreUnavailable}
         # One wait for the lock, not one for each load of passengers.
         assert len(tried) == 1
         other.execute("ROLLBACK")
-        assert lonely.shared_write(put("after")) == "after"
+        assert shared_write(lonely, put("after")) == "after"
         assert kept(lonely) >= {"before", "after"}
         assert not any(name.startswith("n") for name in kept(lonely))
     finally:
@@ -124,7 +126,7 @@ def test_who_was_taken_along_by_one_that_ends_amid_its_work_is_told_so(lonely: S
 
     found = together(lonely, [put("a"), ends, put("b")])
     assert [type(each) for each in found] == [SystemExit, StoreUnavailable, StoreUnavailable]
-    assert lonely.shared_write(put("after")) == "after"
+    assert shared_write(lonely, put("after")) == "after"
     assert not {"a", "b"} & kept(lonely)
 
 
@@ -143,15 +145,15 @@ def test_nobody_counts_on_one_that_waited_and_has_gone(lonely: Store, request: p
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     with ThreadPoolExecutor(3) as pool:
-        leader = pool.submit(lonely.shared_write, first)
+        leader = pool.submit(shared_write, lonely, first)
         assert begun.wait(20)
         interrupting = pool.submit(interrupt)
         with pytest.raises(KeyboardInterrupt):
-            lonely.shared_write(put("gone"))
+            shared_write(lonely, put("gone"))
         interrupting.result(20)
         go_on.set()
         leader.result(20)
-        assert pool.submit(lonely.shared_write, put("after")).result(20) == "after"
+        assert pool.submit(shared_write, lonely, put("after")).result(20) == "after"
     assert "gone" not in kept(lonely)
 
 
@@ -168,14 +170,14 @@ def test_who_hangs_holds_up_nobody_but_those_that_it_took_along(postgres_url: st
 
     try:
         with ThreadPoolExecutor(MANY + 1) as pool:
-            leader = pool.submit(store.shared_write, hangs)
+            leader = pool.submit(shared_write, store, hangs)
             assert begun.wait(20)
             names = [f"n{number}" for number in range(MANY)]
-            assert list(pool.map(store.shared_write, map(put, names), timeout=20)) == names
+            assert list(pool.map(partial(shared_write, store), map(put, names), timeout=20)) == names
             assert not leader.done()
             go_on.set()
             assert leader.result(20) == "in the end"
-        assert store.shared_write(put("after")) == "after"
+        assert shared_write(store, put("after")) == "after"
     finally:
         go_on.set()
         store.close()
@@ -186,7 +188,7 @@ def test_nobody_is_told_before_the_commit(lonely: Store, sqlite_url: str) -> Non
     missing = []
 
     def one(number: int) -> None:
-        name = lonely.shared_write(put(f"n{number}"))
+        name = shared_write(lonely, put(f"n{number}"))
         reader = open_store(sqlite_url)
         try:
             if name not in kept(reader):
@@ -212,9 +214,9 @@ def test_works_are_done_in_the_order_of_their_places(lonely: Store) -> None:
         assert go_on.wait(20)
 
     with ThreadPoolExecutor(4) as pool:
-        waiting = [pool.submit(lonely.shared_write, first)]
+        waiting = [pool.submit(shared_write, lonely, first)]
         assert begun.wait(20)
-        waiting += [pool.submit(lonely.shared_write, work(name), ("lane", name)) for name in "cab"]
+        waiting += [pool.submit(shared_write, lonely, work(name), ("lane", name)) for name in "cab"]
         until(lambda: len(lonely._company._waiting) == 3, "all of them wait")
         go_on.set()
         for each in waiting:
@@ -226,7 +228,7 @@ def test_two_processes_that_lock_the_same_rows_do_not_lock_each_other_out(postgr
     stores = [open_store(postgres_url) for _ in range(2)]
     names = [f"n{number}" for number in range(MANY)]
     for name in names:
-        stores[0].shared_write(put(name))
+        shared_write(stores[0], put(name))
 
     def touch(name: str) -> Callable[[Connection], None]:
         return lambda tx: tx.execute(update(state).where(state.c.key == name).values(value="touched"))
@@ -234,7 +236,7 @@ def test_two_processes_that_lock_the_same_rows_do_not_lock_each_other_out(postgr
     try:
         with ThreadPoolExecutor(2 * MANY) as pool:
             waiting = [
-                pool.submit(store.shared_write, touch(name), (name,))
+                pool.submit(shared_write, store, touch(name), (name,))
                 for _ in range(5)
                 for store, order in zip(stores, (names, names[::-1]), strict=True)
                 for name in order
