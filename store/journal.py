@@ -44,7 +44,7 @@ _WHOLE = select(
     intents, alerts.c.body, alerts.c.route, alerts.c.received_at, alerts.c.exchange, alerts.c.subaccount
 ).join(alerts, alerts.c.id == intents.c.id)
 # What every look asks, built once: building costs as much as asking.
-_TODO = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
+_UNDONE_HERE = _WHOLE.where(here(intents), intents.c.status.in_(UNDONE)).order_by(intents.c.seq)
 _HELD = select(positions).where(here(positions)).with_for_update()
 _TOLD = insert(events).returning(*events.c)
 _ALERT = select(alerts).where(alerts.c.id == bindparam("id"))
@@ -242,7 +242,7 @@ def owners(tx: Connection) -> list[str]:
 
 def undone(tx: Connection, lane: Lane) -> list[Intent]:
     """What is left to do in a lane, in the order of arrival."""
-    return [_intent(row) for row in tx.execute(_TODO, place_of(lane))]
+    return [_intent(row) for row in tx.execute(_UNDONE_HERE, place_of(lane))]
 
 
 def find(tx: Connection, intent_id: str) -> Intent:
