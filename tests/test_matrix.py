@@ -45,7 +45,7 @@ def killed_at(bench: Bench, first: Case, count: int) -> None:
     assert not found.struck
     requests = [at for at, point in enumerate(found.points) if point[1].startswith("request")]
     # The answer to the sender comes before all requests, a commit after each of them.
-    assert 1 < requests[0] < requests[-1] < len(found.points) - 1, found.points
+    assert 1 < requests[0] <= requests[-1] < len(found.points) - 1, found.points
     for number in range(count):
         point = found.points[(2 * number + 1) * len(found.points) // (2 * count)]
         case = replace(first, point=point)

@@ -110,4 +110,5 @@ class Mortal:
     def _commit(self, connection: Connection) -> None:
         tables, self._here.tables = self._here.tables, []
         if tables and WRITES in connection.get_execution_options():
-            self.step(f"commit {' '.join(tables)}")
+            # In no order of theirs: it depends on which of the chain's heads were there before.
+            self.step(f"commit {' '.join(sorted(tables))}")

@@ -7,13 +7,16 @@ as a fast one. It must never run by itself.
 from __future__ import annotations
 
 import mmap
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
-_NOW, _ARMED, _OBEYED, _FIRST = range(4)
+_NOW, _ARMED, _OBEYED, _AWAITED, _FIRST = range(5)
 _WORDS, _BYTES = 512, 8
 _SECOND = 1_000_000
+#: Seconds of this machine's clock between two looks of one who waits.
+_LOOK = 0.005
 
 
 class Shared:
@@ -47,6 +50,20 @@ class Shared:
         """Turns it on for everybody at once; the new time."""
         self._words[_NOW] += round(seconds * _SECOND)
         return self()
+
+    def pause(self, seconds: float) -> None:
+        """Stands in for `sleep` where somebody waits amid his work: until the clock was turned so far."""
+        until = self._words[_NOW] + round(seconds * _SECOND)
+        while (now := self._words[_NOW]) < until:
+            # The next one who waits is the one for whom it is turned.
+            if not now < self._words[_AWAITED] <= until:
+                self._words[_AWAITED] = until
+            time.sleep(_LOOK)
+
+    @property
+    def awaited(self) -> float:
+        """Seconds of this clock to the time that somebody waits for amid his work; 0: nobody does."""
+        return max(self._words[_AWAITED] - self._words[_NOW], 0) / _SECOND
 
     # -- marks -----------------------------------------------------------------------------------------
 

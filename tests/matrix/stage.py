@@ -39,8 +39,8 @@ from tests.processes import PASSPHRASE, PASSWORD, bare_environ
 PATIENCE, PAUSE = 180.0, 0.02
 #: The longest turn of the clock, and that while a dead process still holds a lane.
 _FAR, _NEAR = 2.0, 0.25
-#: A runner that waits for the clock while it works, as a limiter does, gets it after this long.
-_STUCK = 3.0
+#: Who waits for the clock amid its work, as a limiter does, gets it when nobody has come to rest for so long.
+_STUCK = 0.1
 #: A lane that is due or in hand is looked at again after this long, if nobody says anything before.
 _LOOK_EVERY = 0.3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,10 +72,13 @@ class Life:
 
 @dataclass(frozen=True)
 class Rest:
-    """The database at a moment when nobody had anything to do."""
+    """The database at a moment when nobody had anything to do. `dead`: a dead process still holds a lane.
+    `left`: a lane is due and every runner leaves it to the others, for a moment.
+    """
 
     due: tuple[datetime, ...]
     dead: bool
+    left: bool
     intents: tuple[tuple[str, str], ...]
 
 
@@ -141,6 +144,7 @@ class Stage(Books):
         self._count = 0
         self._deliver = False
         self._busy_at: list[tuple[int, int]] | None = None
+        self._free_at: list[tuple[int, int]] | None = None
         self._looked = 0.0
         self._votes: set[str] = set()
         self._store: Store | None = None
@@ -338,24 +342,24 @@ class Stage(Books):
             self._tend()
             rest = self._rest()
             if rest is None:
-                if now - moved > _STUCK:
-                    self._turn(_NEAR)
+                if now - moved > _STUCK and (seconds := self._shared.awaited):
+                    self._turn(seconds)
                     moved = now
                 time.sleep(PAUSE)
                 continue
-            if self._deliver:
+            if self._deliver and not rest.left:
                 # The new one has looked, and knows no better than to wait.
                 self._deliver = False
                 self.server.deliver_late()
                 self.cover.look()
                 continue
-            if done(rest):
+            if not rest.left and done(rest):
                 return
             self._turn(self._step(rest))
             moved = time.monotonic()
 
     def _step(self, rest: Rest) -> float:
-        if rest.dead:
+        if rest.dead or rest.left:
             return _NEAR
         next_at = min(rest.due, default=self._shared() + timedelta(seconds=1))
         return min(max((next_at - self._shared()).total_seconds(), 0.001), _FAR)
@@ -368,9 +372,7 @@ class Stage(Books):
         """The database, if nobody has anything to do at this moment."""
         runners = [life for life in self._lives if life.role != "web"]
         late = [life for life in runners if not self._shared.is_up_to_date(life.slot)]
-        for life in late:
-            with contextlib.suppress(BlockingIOError):
-                os.write(life.bell, b"!")
+        self._ring(late)
         if late or self.server.requests_in_flight:
             return None
         # Whoever ends its work begins a round.
@@ -380,14 +382,33 @@ class Stage(Books):
         self._looked = time.monotonic()
         lanes, intents = self._rows(_LANES), self._rows(_INTENTS)
         now = (self._shared() - _EPOCH) // timedelta(microseconds=1)
+        free = False
         for owner, due_at in lanes:
-            if _lives(owner) if owner else due_at is not None and due_at <= now:
+            if owner and _lives(owner):
                 return None
+            free = free or (not owner and due_at is not None and due_at <= now)
+        if free and not self._is_left(rounds):
+            self._ring(runners)
+            return None
         return Rest(
+            left=free,
             due=tuple(_EPOCH + timedelta(microseconds=due) for _, due in lanes if due is not None),
             dead=any(owner for owner, _ in lanes),
             intents=tuple(intents),
         )
+
+    def _is_left(self, rounds: list[tuple[int, int]]) -> bool:
+        """Whether each runner has asked for work, from start to end, since a lane was seen to be free."""
+        before = self._free_at
+        if before is None or [seen for seen, _ in before] != [seen for seen, _ in rounds]:
+            self._free_at = rounds
+            return False
+        return all(now >= then + 2 for (_, then), (_, now) in zip(before, rounds, strict=True))
+
+    def _ring(self, lives: list[Life]) -> None:
+        for life in lives:
+            with contextlib.suppress(BlockingIOError):
+                os.write(life.bell, b"!")
 
     def _rows(self, query: str) -> list[Any]:
         if self._url.startswith("sqlite"):

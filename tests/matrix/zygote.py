@@ -119,6 +119,8 @@ def _live(shared: Shared, life: dict[str, Any]) -> int:
     runner.time = SimpleNamespace(monotonic=partial(shared.round, life["slot"]), sleep=runner.time.sleep)
     runner.TICK = _TICK
     runner.Runner.run = partialmethod(_run_with_bell, runner.Runner.run, life["bell"])
+    http: Any = importlib.import_module("exchanges._http")
+    http.Hosts.__init__ = partialmethod(http.Hosts.__init__, pause=shared.pause)
     if life["alone"]:
         runner._is_dead = lambda owner: False
     point = tuple(life["point"]) if life["point"] else None
