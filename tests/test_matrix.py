@@ -49,9 +49,9 @@ def killed_at(bench: Bench, first: Case, count: int) -> None:
     for number in range(count):
         point = found.points[(2 * number + 1) * len(found.points) // (2 * count)]
         case = replace(first, point=point)
-        assert held(bench.run(case)).struck, case
+        assert held(bench.strike(case)).struck, case
     late = replace(first, how="late", late=found.requests[-1])
-    assert held(bench.run(late)).struck, late
+    assert held(bench.strike(late)).struck, late
 
 
 def test_a_sample_of_the_kills(bench: Bench) -> None:
