@@ -79,6 +79,11 @@ _SQLITE_FIRST = frozenset(
 )
 
 
+#: What these show, each venue's own tests show of its adapter: here each test is one venue's, the next one
+#: another's; at the other venues they are slow tests.
+_IN_TURN = frozenset({"test_fence.py", "test_guard.py", "test_life.py", "test_spot.py", "test_trouble.py"})
+
+
 class _Compiled(dict[Any, Any]):
     """Statements as SQLAlchemy compiled them: an engine has a dialect, and with it a cache, of its own, and
     every test an engine. Here all engines for one kind of database share what any of them compiled.
@@ -192,6 +197,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    _take_turns([item for item in items if item.path.name in _IN_TURN])
     for item in items:
         is_postgres = "postgres" in getattr(getattr(item, "callspec", None), "params", {}).values()
         # Of two databases one is enough to count on.
@@ -199,6 +205,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.no_cover)
         if is_postgres and item.path.name in _SQLITE_FIRST:
             item.add_marker(pytest.mark.slow)
+
+
+def _take_turns(items: list[pytest.Item]) -> None:
+    venues: dict[str, list[str]] = {}
+    for item in items:
+        found = venues.setdefault(item.nodeid.partition("[")[0], [])
+        found += [name for name in _venues_of(item) if name not in found]
+    turns = {test: number for number, test in enumerate(test for test, found in venues.items() if found)}
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        if venues[test] and venues[test][turns[test] % len(venues[test])] not in _venues_of(item):
+            item.add_marker(pytest.mark.slow)
+
+
+def _venues_of(item: pytest.Item) -> list[str]:
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    return [name for name in params if isinstance(name, str) and name.isupper()]
 
 
 def pytest_collection_finish() -> None:

@@ -95,6 +95,7 @@ def room(name: str) -> str:
     return name if name in ALLOWED else name.partition(".")[0]
 
 
+@cache
 def imports(name: str) -> set[str]:
     """All that a module imports, wherever in it: `from a import b` counts as a.b where that is a module."""
     found: set[str] = set()

@@ -41,8 +41,12 @@ def test_a_wrong_setting_is_told_in_one_line(module: tuple[str, ...], sqlite_url
 
 @pytest.mark.parametrize(
     ("module", "found", "told"),
-    [(WEB, "unheard of", NEWER), (RUNNER, "unheard of", NEWER), (RUNNER, "0001", OLDER), (BOT, "9", NEWER)],
-    ids=["web", "runner", "runner, older", "bot"],
+    [
+        pytest.param(WEB, "unheard of", NEWER, id="web"),
+        pytest.param(RUNNER, "unheard of", NEWER, id="runner", marks=pytest.mark.slow),
+        pytest.param(RUNNER, "0001", OLDER, id="runner, older"),
+        pytest.param(BOT, "9", NEWER, id="bot", marks=pytest.mark.slow),
+    ],
 )
 def test_a_database_of_another_release_is_left_alone(
     module: tuple[str, ...], found: str, told: str, sqlite_url: str

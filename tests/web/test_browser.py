@@ -167,6 +167,7 @@ def test_every_view_on_a_phone_and_a_desk_dark_and_light(
             assert at.page.evaluate("() => window.jumped") < 0.05, path
 
 
+@pytest.mark.slow
 def test_every_view_knows_of_a_halt_and_of_what_waits(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:
@@ -192,6 +193,7 @@ def test_every_view_knows_of_a_halt_and_of_what_waits(
         assert each.title().startswith("(1) Desk: ")
 
 
+@pytest.mark.slow
 def test_a_halt_that_did_not_arrive_is_not_taken_for_one(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_halt_that_did_not_arrive_is_not_taken_for_one(
     at.complaints.clear()
 
 
+@pytest.mark.slow
 def test_a_page_that_renews_itself_leaves_a_person_where_they_were(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:

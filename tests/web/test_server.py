@@ -159,7 +159,7 @@ def test_more_slow_senders_than_threads_are_let_go(
         link.close()
 
 
-@pytest.mark.parametrize("runner", ["off", "embedded"])
+@pytest.mark.parametrize("runner", [pytest.param("off", marks=pytest.mark.slow), "embedded"])
 def test_sigterm_ends_it_within_ten_seconds_with_a_request_on_its_way(
     serve: Callable[..., Any], sqlite_url: str, body: Any, runner: str
 ) -> None:
