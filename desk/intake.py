@@ -203,20 +203,18 @@ class Intake:
 
     def _take_all(self, tx: Transaction, came: Sequence[_Came]) -> list[Answer]:
         """What one after the other would be told. Stored together are those between which nobody is turned
-        down, and no two have one key.
+        down.
         """
         answers: list[Answer] = []
-        together: dict[str, tuple[_Came, Incoming]] = {}
+        together: list[tuple[_Came, Incoming]] = []
         for each in came:
-            key = None if each.alert is None else each.alert.key
-            if key is None or key in together:
-                answers += self._store_all(tx, list(together.values()))
-                together = {}
-            if key is None or each.alert is None:
-                answers.append(self._turn_down(tx, each))
-            else:
-                together[key] = (each, each.alert)
-        return answers + self._store_all(tx, list(together.values()))
+            if each.alert is not None:
+                together.append((each, each.alert))
+                continue
+            answers += self._store_all(tx, together)
+            together = []
+            answers.append(self._turn_down(tx, each))
+        return answers + self._store_all(tx, together)
 
     def _turn_down(self, tx: Transaction, came: _Came) -> Answer:
         if self._are_locked(tx, [came])[0]:

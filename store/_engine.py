@@ -30,6 +30,7 @@ from sqlalchemy import (
     func,
     make_url,
     select,
+    tuple_,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import (
@@ -173,6 +174,15 @@ def as_python_sorts(tx: Connection, column: Column[str]) -> ColumnElement[str]:
 def sorted_as_python(column: Column[str]) -> ColumnElement[str]:
     """The same on Postgres, for what is built once."""
     return collate(column, "C")
+
+
+def unlocked(table: Table, *which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Those rows that no transaction has locked. Who waited could wait for a process that was cut off, and
+    keep others waiting meanwhile, or for one that waits for it.
+    """
+    key = tuple(table.primary_key)
+    free = select(*key).where(*which).correlate(None).with_for_update(skip_locked=True)
+    return tuple_(*key).in_(free)
 
 
 def is_unavailable(error: BaseException) -> bool:

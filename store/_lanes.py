@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam
 
 from trading.model import Lane
 
@@ -19,15 +19,6 @@ def at(table: Table, lane: Lane) -> ColumnElement[bool]:
 def here(table: Table) -> ColumnElement[bool]:
     """The rows of the lane that the query is run with (`place_of`)."""
     return and_(*(table.c[name] == bindparam(f"lane_{name}") for name in ("venue", "account", "symbol")))
-
-
-def unlocked(table: Table, *which: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Those rows that no transaction has locked. Who waited could wait for a process that was cut off, and
-    keep others waiting meanwhile.
-    """
-    key = (table.c.venue, table.c.account, table.c.symbol)
-    free = select(*key).where(*which).correlate(None).with_for_update(skip_locked=True)
-    return tuple_(*key).in_(free)
 
 
 def place_of(lane: Lane) -> dict[str, Any]:

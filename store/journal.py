@@ -18,7 +18,8 @@ from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, upd
 from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
-from store._lanes import at, held_here, here, place_of, unlocked
+from store._engine import unlocked
+from store._lanes import at, held_here, here, place_of
 from store.tables import alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -109,7 +110,8 @@ def refuse(
         .values(at=at, route=route, code=code, field=field, reason=reason, body=body)
         .returning(refusals.c.seq)
     ).scalar_one()
-    tx.execute(delete(refusals).where(refusals.c.seq <= seq - REFUSALS_KEPT))
+    # What another process has locked, it takes away itself, or the next one does.
+    tx.execute(delete(refusals).where(unlocked(refusals, refusals.c.seq <= seq - REFUSALS_KEPT)))
 
 
 def tell(

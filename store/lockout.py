@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, bindparam, case, delete, select
 
 from store import tables
-from store._engine import insert
+from store._engine import insert, unlocked
 
 _COUNTED = select(tables.auth_failures.c.failures, tables.auth_failures.c.since).where(
     tables.auth_failures.c.address == bindparam("of")
@@ -52,6 +52,8 @@ def all_failures(tx: Connection, came: Sequence[tuple[str, datetime]], *, window
 
 
 def prune(tx: Connection, before: datetime) -> int:
-    """Forgets windows that began before then; returns how many."""
+    """Forgets windows that began before then, but for what is locked: there an address fails just now, and
+    may be about to do the same. Returns how many.
+    """
     known = tables.auth_failures
-    return tx.execute(delete(known).where(known.c.since < before)).rowcount
+    return tx.execute(delete(known).where(unlocked(known, known.c.since < before))).rowcount

@@ -61,26 +61,25 @@ class Earlier:
     """The alert that took a key before, and whether it says the same or only has the same id."""
 
     alert_id: str
-    status: IntentStatus
     is_same: bool
 
 
 def take_keys(tx: Connection, came: Sequence[Incoming]) -> list[Earlier | None]:
-    """For each the alert that came before it, None where there is none: it is to be written. No two may
-    have one key.
+    """For each the alert that came before it, here as well; None where there is none: it is to be written.
 
-    A key is taken for ever by what carries an id or a time, and for WINDOW by anything else.
+    A key is taken for ever by what carries an id or a time, and for WINDOW by anything else. Must be asked
+    for all at once, before anything else is locked: no key is waited for but in the first round.
     """
-    taken: set[str] = set()
-    for statement, mine in (
-        (_DATED, [each for each in came if each.is_dated]),
-        (_UNDATED, [each for each in came if not each.is_dated]),
-    ):
-        if mine:
-            # Always in one order: two that take several must not lock each other out.
-            rows = [_key_row(each) for each in sorted(mine, key=lambda each: each.key)]
-            taken.update(statement.insert(tx, rows).scalars())
-    return [None if each.key in taken else _earlier(tx, each) for each in came]
+    found: dict[str, Earlier | None] = {}
+    left: Sequence[Incoming] = came
+    while left:
+        # No statement may meet a key twice. What is there again comes when its first is decided.
+        firsts = {each.key: each for each in reversed(left)}
+        taken = _taken(tx, firsts.values())
+        for key, each in firsts.items():
+            found[each.alert_id] = None if key in taken else _earlier(tx, each)
+        left = [each for each in left if firsts[each.key] is not each]
+    return [found[each.alert_id] for each in came]
 
 
 def write(tx: Connection, came: Sequence[Incoming]) -> None:
@@ -120,11 +119,23 @@ def _insert_numbered(tx: Connection, into: _engine.Rows, rows: Sequence[dict[str
         last = row["seq"]
 
 
+def _taken(tx: Connection, came: Iterable[Incoming]) -> set[str]:
+    """Takes keys, each of which is there once; those that were free."""
+    taken: set[str] = set()
+    # Always in one order: two that take several must not lock each other out.
+    ordered = sorted(came, key=lambda each: each.key)
+    for statement, mine in (
+        (_DATED, [_key_row(each) for each in ordered if each.is_dated]),
+        (_UNDATED, [_key_row(each) for each in ordered if not each.is_dated]),
+    ):
+        if mine:
+            taken.update(statement.insert(tx, mine).scalars())
+    return taken
+
+
 def _earlier(tx: Connection, each: Incoming) -> Earlier:
     first = tx.execute(select(alert_keys).where(alert_keys.c.key == each.key)).one()
-    known = tx.execute(select(intents.c.status).where(intents.c.id == first.alert_id)).scalar_one()
-    is_same = first.fingerprint == each.alert.fingerprint
-    return Earlier(alert_id=first.alert_id, status=IntentStatus(known), is_same=is_same)
+    return Earlier(alert_id=first.alert_id, is_same=first.fingerprint == each.alert.fingerprint)
 
 
 def _open_lanes(tx: Connection, came: Iterable[Incoming]) -> None:

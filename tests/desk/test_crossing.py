@@ -1,0 +1,116 @@
+"""The door's locks on Postgres, beside another process that takes the same ones in another order: nobody who
+came is kept waiting, or is told to come again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import func, insert, select
+
+from desk.gate import WINDOW
+from store import Store, journal, open_store
+from store.tables import auth_failures, refusals
+from tests.desk.door import ENTRY, Door
+from tests.desk.test_locked_lanes import until_waits_for_a_lock
+from tests.desk.test_together import at_once
+from tests.processes import PATIENCE
+from tests.store.test_company import deadlocks
+
+GUESSERS = [f"10.0.0.{number}" for number in range(60)]
+
+
+@pytest.fixture
+def store(postgres_url: str) -> Iterator[Store]:
+    opened = open_store(postgres_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def door(store: Store, clock: Any, postgres_url: str) -> Door:
+    return Door(store, clock, postgres_url)
+
+
+@pytest.fixture
+def admin(postgres_url: str) -> Iterator[Any]:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(64) as made:
+        yield made
+
+
+def test_no_lane_is_locked_while_a_key_is_waited_for(
+    door: Door, postgres_url: str, admin: Any, pool: ThreadPoolExecutor
+) -> None:
+    """Also where an alert is there twice: another process may have the key, and want the lane."""
+    assert door(id="before").code == 202
+    with psycopg.connect(postgres_url) as other:
+        other.execute(
+            "INSERT INTO alert_keys (key, alert_id, fingerprint, taken_at)"
+            " SELECT 'id:MAIN:z', alert_id, fingerprint, taken_at FROM alert_keys LIMIT 1"
+        )
+        sends = [
+            partial(door, id="a"),
+            partial(door, id="a"),
+            partial(door, id="a", price="50001"),
+            partial(door, id="z", ticker="ETHUSDT.P"),
+        ]
+        sending = pool.submit(at_once, pool, door.store, sends)
+        until_waits_for_a_lock(admin)
+        admin.execute("SELECT FROM positions WHERE symbol = 'BTC-USDT-PERP' FOR UPDATE NOWAIT")
+        other.rollback()
+        answers, _ = sending.result(PATIENCE)
+    assert [answer.code for answer in answers] == [202, 200, 409, 202]
+
+
+def test_a_refusal_that_another_process_forgets_just_now_is_not_waited_for(
+    door: Door, postgres_url: str
+) -> None:
+    row = {"at": door.clock(), "route": "", "code": 400, "field": None, "reason": "", "body": ""}
+    with door.store.write() as tx:
+        tx.execute(insert(refusals), [row] * journal.REFUSALS_KEPT)
+    with psycopg.connect(postgres_url) as other:
+        other.execute("DELETE FROM refusals WHERE seq = 1")
+        assert door(long__SL=None).code == 422
+        assert door.count(refusals) == journal.REFUSALS_KEPT + 1
+        other.rollback()
+    assert door(long__SL=None).code == 422
+    assert door.count(refusals) == journal.REFUSALS_KEPT
+
+
+def test_guessers_of_long_ago_that_guess_again_lock_nobody_out(door: Door, pool: ThreadPoolExecutor) -> None:
+    """Each forgets the old windows of all the others."""
+    old = {"failures": 1, "since": door.clock() - WINDOW - timedelta(hours=1)}
+    with door.store.write() as tx:
+        tx.execute(insert(auth_failures), [old | {"address": address} for address in GUESSERS])
+    body = json.dumps(ENTRY | {"passphrase": "wrong"}).encode()
+    waiting = [pool.submit(door.raw, body, address=address) for address in GUESSERS]
+    assert {each.result(PATIENCE).code for each in waiting} == {401}
+    with door.store.read() as tx:
+        assert deadlocks(tx) == 0
+        counted = select(func.count()).where(auth_failures.c.since == door.clock())
+        assert tx.execute(counted).scalar_one() == len(GUESSERS)
+
+
+def test_an_old_window_that_is_locked_is_not_waited_for(door: Door, postgres_url: str) -> None:
+    old = {"address": GUESSERS[0], "failures": 1, "since": door.clock() - WINDOW - timedelta(hours=1)}
+    with door.store.write() as tx:
+        tx.execute(insert(auth_failures), [old])
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT FROM auth_failures FOR UPDATE")
+        assert door(passphrase="wrong").code == 401
+        assert door.count(auth_failures) == 2
+    assert door(passphrase="wrong", address=GUESSERS[1]).code == 401
+    assert door.count(auth_failures) == 2
