@@ -14,7 +14,7 @@ from decimal import Decimal
 from sqlalchemy import Connection, delete, exists, or_, select
 
 from store import tables
-from store._engine import insert
+from store._engine import as_python_sorts, insert
 from store._lanes import at
 from store.orders import UNSETTLED
 from trading.model import Lane
@@ -82,7 +82,9 @@ def spelling(tx: Connection, lane: Lane) -> dict[str, str] | None:
 
 
 def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
-    """What we have in hand of an account, by symbol: a position, a trade, or orders that may rest."""
+    """What we have in hand of an account, by symbol: a position, a trade, or orders that may rest. In the
+    order in which lanes are locked.
+    """
     place, order = tables.positions.c, tables.orders.c
     resting = exists().where(
         order.venue == place.venue,
@@ -93,7 +95,7 @@ def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
     rows = tx.execute(
         select(place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed"))
         .where(place.venue == venue, place.account == account)
-        .order_by(place.symbol)
+        .order_by(as_python_sorts(tx, place.symbol))
     )
     # Amounts are text to the database: 0.000 is not 0 there.
     return {row.symbol: row.quantity for row in rows if row.quantity or row.followed}

@@ -10,9 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import event
 
 from desk.runner import LEASE
-from store import Store, journal, open_store
+from store import Store, journal, open_store, sentries
 from trading.model import Lane
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
@@ -124,6 +125,16 @@ def test_a_price_locks_its_lanes_in_one_order(make_rig: Any, postgres_url: str, 
         (waits,) = admin.execute(f"{asked} AND wait_event_type = 'Lock'").fetchone()
         assert 'ORDER BY positions.venue COLLATE "C", positions.account COLLATE "C"' in waits
     moving.join()
+
+
+def test_an_account_is_looked_over_in_that_order_too(rig: Any, two: tuple[str, str]) -> None:
+    rig.settle()
+    asked: list[str] = []
+    event.listen(rig.store._engine, "before_cursor_execute", lambda *said: asked.append(said[2]))
+    with rig.store.write() as tx:
+        ours = sentries.ours(tx, venue=HERE.venue, account=HERE.account)
+    assert list(ours) == [HERE.symbol, THERE.symbol]
+    assert asked[-1].endswith('ORDER BY positions.symbol COLLATE "C"')
 
 
 def test_an_alert_that_meets_a_deadlock_is_stored(
