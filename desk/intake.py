@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from store import Store, Transaction, journal, outbox, recording, views
 from store.recording import Incoming
 from trading.alert import Body, decode, parse, scrub
 from trading.body import NOT_LET_IN
-from trading.errors import AlertInvalid, StoreUnavailable
+from trading.errors import AlertInvalid, CommitInDoubt, StoreUnavailable
 from trading.model import Alert, AlertKind, IntentStatus, Route, Source
 
 #: The four addresses that TradingView publishes.
@@ -32,6 +33,7 @@ ASKS_FOR_NOTHING = "asks for nothing: the targets rest on the venue already"
 
 _LOCKED = "too many wrong passphrases from this address; wait ten minutes"
 _UNSTORED = "it could not be stored and will not be traded; send it again"
+_IN_DOUBT = "whether it was stored is not known; send it again, at once: the same alert is traded once"
 _LONGEST_REASON = 500
 
 _log = logging.getLogger(__name__)
@@ -110,7 +112,7 @@ class Intake:
             answer = take()
         except StoreUnavailable as error:
             _log.error("an alert was not stored: %s", error)
-            return refused(503, _UNSTORED)
+            return refused(503, _IN_DOUBT if isinstance(error, CommitInDoubt) else _UNSTORED)
         except Exception:  # noqa: BLE001  # whatever it was, nothing is stored: the sender keeps it and asks again
             _log.exception("an alert was not stored")
             return refused(503, _UNSTORED)
@@ -139,7 +141,7 @@ class Intake:
         came = _Came(
             body=body, meant=meant, alert=alert, route=route, now=now, address=address, is_known=known
         )
-        return self._store.shared_writes(self._take_all, came, came.place)
+        return self._proved(came, lambda: self._store.shared_writes(self._take_all, came, came.place))
 
     def _accounts_of(self, passphrase: str | None) -> Collection[str] | None:
         """The accounts whose alerts a passphrase is good for; None: all. Each is compared, whichever fits."""
@@ -152,15 +154,34 @@ class Intake:
             body = decode(raw)
         except AlertInvalid as error:
             return refused(error.code, error.reason, field=error.field, mend=error.mend)
+        now = self._clock()
+        meant, route = self._meant(body, now), Route.DISCORD
+        alert = self._incoming(body, meant, route, Source.DISCORD, now)
+        came = _Came(body=body, meant=meant, alert=alert, route=route, now=now)
+        return self._proved(came, lambda: self._command(came, by))
+
+    def _command(self, came: _Came, by: str) -> Answer:
         with self._store.write() as tx:
-            now = self._clock()
-            meant, route = self._meant(body, now), Route.DISCORD
-            alert = self._incoming(body, meant, route, Source.DISCORD, now)
-            came = _Came(body=body, meant=meant, alert=alert, route=route, now=now)
             (answer,) = self._take_all(tx, [came])
             if answer.code < 300:
-                journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", now)
+                journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", came.now)
             return answer
+
+    def _proved(self, came: _Came, take: Callable[[], Answer]) -> Answer:
+        """What `take` answers. Where its commit is in doubt, an alert that is there all the same is one that
+        was stored: it must not be sent again.
+        """
+        try:
+            return take()
+        except CommitInDoubt:
+            with suppress(StoreUnavailable):
+                if came.alert is not None and self._is_there(came.alert):
+                    return _stored_now(came.alert)
+            raise
+
+    def _is_there(self, alert: Incoming) -> bool:
+        with self._store.read() as tx:
+            return views.intent_status(tx, alert.alert_id) is not None
 
     def _meant(self, body: Body, now: datetime) -> Alert | AlertInvalid:
         """What a body asks for, or why it asks for nothing."""

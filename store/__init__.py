@@ -13,11 +13,11 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from store import _ears, _engine, _lanes, chain
 from store._company import Company
-from trading.errors import StoreUnavailable
+from trading.errors import CommitInDoubt, StoreUnavailable
 
 #: What `Store.write()` and `Store.read()` give: the first argument of every function of this package.
 Transaction = Connection
@@ -65,8 +65,8 @@ class Store:
     def write(self) -> Iterator[Connection]:
         """A transaction that may write; committed when the block ends without an exception.
 
-        StoreUnavailable when the database did not take it; if the connection broke while committing,
-        the rows may be there all the same: look them up by their unique key. Conflict passes as it is.
+        StoreUnavailable when the database did not take it; CommitInDoubt if the connection broke while
+        committing, so that the rows may be there: look them up by their key. Conflict passes as it is.
         Do not nest, and do not swallow a database error inside the block (use `tx.begin_nested()`).
         """
         with self._told(), self._write() as tx:
@@ -119,16 +119,23 @@ class Store:
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with (
-            self._queue() as wait,
-            self._engine.connect() as connection,
-            connection.execution_options(**{_engine.WRITES: wait}).begin(),
-        ):
-            _lanes.begin(connection)
-            chain.begin(connection)
-            yield connection
-            chain.close(connection)
-            _check_alive(connection)
+        is_all_said = False
+        try:
+            with (
+                self._queue() as wait,
+                self._engine.connect() as connection,
+                connection.execution_options(**{_engine.WRITES: wait}).begin(),
+            ):
+                _lanes.begin(connection)
+                chain.begin(connection)
+                yield connection
+                chain.close(connection)
+                _check_alive(connection)
+                is_all_said = True
+        except DBAPIError as error:
+            if is_all_said and error.connection_invalidated:
+                raise CommitInDoubt(f"database: {_engine.reason(error, self._url)}") from None
+            raise
 
     @contextmanager
     def _queue(self) -> Iterator[float]:

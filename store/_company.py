@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection
 
-from trading.errors import StoreUnavailable
+from trading.errors import CommitInDoubt, StoreUnavailable
 
 #: So many at most: the runner's own transactions wait for this one.
 _MOST = 64
@@ -46,7 +46,7 @@ class _Passenger(Generic[T]):
         if self.error is not None:
             raise self.error
         if not self.is_done:
-            raise StoreUnavailable("database: who was to write it was ended amid its work")
+            raise CommitInDoubt("database: who was to write it was ended amid its work")
         return self.result  # type: ignore[return-value]  # it is done, so there is a result
 
 
@@ -138,16 +138,21 @@ class Company:
             except Exception as error:  # noqa: BLE001  # it is raised where the work came from
                 each.error = error
 
-    def _turn_away(self, mine: _Passenger[Any], aboard: list[_Passenger[Any]], error: Exception) -> None:
-        """Those that wait as well: each has somebody at the door who will not wait for two of these."""
+    def _turn_away(
+        self, mine: _Passenger[Any], aboard: list[_Passenger[Any]], error: StoreUnavailable
+    ) -> None:
+        """Those that wait as well: each has somebody at the door who will not wait for two of these. Nothing
+        of theirs is in doubt.
+        """
         waiting: list[_Passenger[Any]] = []
         with self._lock:
             if self._leader is mine:
                 waiting.extend(self._waiting)
                 self._waiting.clear()
-        for each in (*aboard, *waiting):
-            each.error = each.error or StoreUnavailable(str(error))
+        for each in aboard:
+            each.error = each.error or type(error)(str(error))
         for each in waiting:
+            each.error = StoreUnavailable(str(error))
             each.told.set()
 
 

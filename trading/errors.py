@@ -5,6 +5,7 @@ DeskError
 ├─ AlertInvalid
 ├─ Denied
 ├─ StoreUnavailable
+│  └─ CommitInDoubt
 ├─ BackupFailed
 ├─ LostClaim
 └─ VenueError
@@ -63,6 +64,10 @@ class Denied(DeskError):
 
 class StoreUnavailable(DeskError):
     """The database did not take it: nothing was stored, nothing may be acknowledged or sent."""
+
+
+class CommitInDoubt(StoreUnavailable):
+    """The database was lost while it committed: all of it may be stored, or nothing. Look it up."""
 
 
 class BackupFailed(DeskError):

@@ -111,3 +111,28 @@ def gone(url: str, store: Store, postgres: Any) -> Iterator[None]:
         admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         yield
         admin.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+
+
+@contextmanager
+def lost_at_commit(store: Store, postgres: Any, *, is_kept: bool, nth: int = 1) -> Iterator[None]:
+    """The connection is lost at the nth commit from now on: right after it if it is kept, else before."""
+    dialect = store._engine.dialect
+    commit = dialect.do_commit
+    left = iter(range(nth - 1, -1, -1))
+
+    def do_commit(connection: Any) -> None:
+        is_lost = next(left, None) == 0
+        if is_kept or not is_lost:
+            commit(connection)
+        if is_lost:
+            with postgres.connect() as admin:
+                pid = connection.driver_connection.info.backend_pid
+                admin.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))
+            connection.driver_connection.execute("SELECT 1")
+
+    dialect.do_commit = do_commit  # type: ignore[method-assign]  # as the driver itself would find it
+    try:
+        yield
+        assert next(left, None) is None, "it was never lost"
+    finally:
+        dialect.do_commit = commit  # type: ignore[method-assign]

@@ -1,5 +1,5 @@
-"""The door's locks on Postgres, beside another process that takes the same ones in another order: nobody who
-came is kept waiting, or is told to come again.
+"""The door on Postgres: its locks, beside another process that takes the same ones in another order, and its
+commit, where the connection breaks in it. Nobody is kept waiting, or is told to come again for nothing.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from sqlalchemy import func, insert, select
 
 from desk.gate import WINDOW
 from store import Store, journal, open_store
-from store.tables import auth_failures, refusals
-from tests.desk.door import ENTRY, Door
+from store.tables import alerts, auth_failures, refusals
+from tests.desk.door import ENTRY, Door, lost_at_commit
 from tests.desk.test_locked_lanes import until_waits_for_a_lock
 from tests.desk.test_together import at_once
 from tests.processes import PATIENCE
@@ -114,3 +114,45 @@ def test_an_old_window_that_is_locked_is_not_waited_for(door: Door, postgres_url
         assert door.count(auth_failures) == 2
     assert door(passphrase="wrong", address=GUESSERS[1]).code == 401
     assert door.count(auth_failures) == 2
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_alerts_whose_commit_broke_off_are_told_whether_they_are_there(
+    door: Door, postgres_server: Any, pool: ThreadPoolExecutor, is_kept: bool
+) -> None:
+    assert door(id="first").code == 202
+    sends = [
+        partial(door, id="a"),
+        partial(door, time=None),
+        partial(door, message="tp1"),
+        partial(door, id="first", price="50001"),
+    ]
+    # The first commit is that of the one that they wait for.
+    with lost_at_commit(door.store, postgres_server, is_kept=is_kept, nth=2):
+        answers, _ = at_once(pool, door.store, sends)
+    codes = [answer.code for answer in answers]
+    if is_kept:
+        assert codes == [202, 202, 200, 503]
+        assert len(door.wakes) == 3
+        with door.store.read() as tx:
+            stored = set(tx.execute(select(alerts.c.id)).scalars())
+        assert {answer.body["alert_id"] for answer in answers[:3]} < stored
+    else:
+        assert codes == [503] * 4
+        assert "not known" in answers[0].body["message"]
+        assert door.count(alerts) == 1
+    door.clock.advance(15)
+    again = [send() for send in sends]
+    assert [answer.code for answer in again] == ([200, 200, 200, 409] if is_kept else [202, 202, 200, 409])
+    assert door.count(alerts) == 4
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_command_whose_commit_broke_off_is_told_whether_it_is_there(
+    door: Door, postgres_server: Any, is_kept: bool
+) -> None:
+    body = json.dumps(ENTRY | {"message": "exit"}).encode()
+    with lost_at_commit(door.store, postgres_server, is_kept=is_kept):
+        answer = door.intake.submit(body, by="Ann (discord:7)")
+    assert answer.code == (202 if is_kept else 503)
+    assert door.count(alerts) == is_kept

@@ -19,7 +19,7 @@ from store._engine import sqlite_driver
 from store.tables import state
 from tests.processes import until
 from tests.store.together import shared_write
-from trading.errors import StoreUnavailable
+from trading.errors import CommitInDoubt, StoreUnavailable
 
 AT = datetime(2026, 1, 5, tzinfo=UTC)
 MANY = 20
@@ -125,7 +125,7 @@ def test_who_was_taken_along_by_one_that_ends_amid_its_work_is_told_so(lonely: S
         raise SystemExit
 
     found = together(lonely, [put("a"), ends, put("b")])
-    assert [type(each) for each in found] == [SystemExit, StoreUnavailable, StoreUnavailable]
+    assert [type(each) for each in found] == [SystemExit, CommitInDoubt, CommitInDoubt]
     assert shared_write(lonely, put("after")) == "after"
     assert not {"a", "b"} & kept(lonely)
 

@@ -19,7 +19,8 @@ from sqlalchemy.exc import OperationalError
 
 from store import Conflict, Store, _engine, lockout, open_store
 from store.tables import state, votes
-from trading.errors import StoreUnavailable
+from tests.desk.door import lost_at_commit
+from trading.errors import CommitInDoubt, StoreUnavailable
 
 
 def put(tx: Any, key: str, clock: Any, value: str = "") -> None:
@@ -302,6 +303,20 @@ def test_a_server_lost_before_the_commit(postgres_url: str, postgres_server: Any
     with pytest.raises(StoreUnavailable):
         write(store, adds("lost", clock), ends_backend(postgres_server))
     assert keys(store) == []
+    store.close()
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_server_lost_in_the_commit_is_told_as_such(
+    postgres_url: str, postgres_server: Any, clock: Any, is_kept: bool
+) -> None:
+    store = open_store(postgres_url)
+    with (
+        lost_at_commit(store, postgres_server, is_kept=is_kept),
+        pytest.raises(CommitInDoubt, match=r"^database: .*terminat"),
+    ):
+        write(store, adds("a", clock))
+    assert keys(store) == ["a"] * is_kept
     store.close()
 
 
