@@ -41,6 +41,8 @@ PATIENCE, PAUSE = 180.0, 0.02
 _FAR, _NEAR = 2.0, 0.25
 #: Who waits for the clock amid its work, as a limiter does, gets it when nobody has come to rest for so long.
 _STUCK = 0.1
+#: A lane that a living process could not give back waits for its lease: after so long the clock is turned so far.
+_HELD, _ON = 2.0, 1.0
 #: A lane that is due or in hand is looked at again after this long, if nobody says anything before.
 _LOOK_EVERY = 0.3
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -342,7 +344,8 @@ class Stage(Books):
             self._tend()
             rest = self._rest()
             if rest is None:
-                if now - moved > _STUCK and (seconds := self._shared.awaited):
+                awaited = self._shared.awaited if now - moved > _STUCK else 0
+                if seconds := awaited or (_ON if now - moved > _HELD else 0):
                     self._turn(seconds)
                     moved = now
                 time.sleep(PAUSE)
