@@ -41,7 +41,7 @@ PATIENCE, PAUSE = 180.0, 0.02
 _FAR, _NEAR = 2.0, 0.25
 #: Who waits for the clock amid its work, as a limiter does, gets it when nobody has come to rest for so long.
 _STUCK = 0.1
-#: A lane that a living process could not give back waits for its lease: after so long the clock is turned so far.
+#: A lane that a living process could not give back waits for its lease: after so long, so far is turned on.
 _HELD, _ON = 2.0, 1.0
 #: A lane that is due or in hand is looked at again after this long, if nobody says anything before.
 _LOOK_EVERY = 0.3
