@@ -150,6 +150,7 @@ class Stage(Books):
         self._looked = 0.0
         self._votes: set[str] = set()
         self._store: Store | None = None
+        self._eye: psycopg.Connection[Any] | None = None
         self.kills = 0
         self.cover = Cover(self, shared)
         self.environ |= {
@@ -211,6 +212,9 @@ class Stage(Books):
         for life in self._lives:
             self._bury(life)
         self._lives.clear()
+        if self._eye is not None:
+            self._eye.close()
+            self._eye = None
         if self._store is not None:
             self._store.close()
 
@@ -415,11 +419,13 @@ class Stage(Books):
 
     def _rows(self, query: str) -> list[Any]:
         if self._url.startswith("sqlite"):
+            # Opened for each look: recovering the file of one who died must not be ours.
             connection = sqlite_driver().connect(self._url.removeprefix("sqlite:///"), timeout=5)
-        else:
-            connection = psycopg.connect(self._url, autocommit=True)
-        with contextlib.closing(connection):
-            return list(connection.execute(query).fetchall())
+            with contextlib.closing(connection):
+                return list(connection.execute(query).fetchall())
+        if self._eye is None:
+            self._eye = psycopg.connect(self._url, autocommit=True)
+        return list(self._eye.execute(query).fetchall())
 
 
 class CoinStage(CoinBooks, Stage):
