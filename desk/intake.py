@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from desk.gate import Gate, matches
+from desk.gate import LIMIT, Gate, matches
 from desk.logs import about
 from desk.settings import Settings
 from desk.stages import mark
@@ -305,6 +305,8 @@ class Intake:
             if self._gate.is_locked(tx, address, now):
                 return refused(429, _LOCKED)
             count = self._gate.fail(tx, address, now)
+        if count > LIMIT:  # others failed meanwhile, and were counted first
+            return refused(429, _LOCKED)
         _log.warning("wrong or missing passphrase from %s, number %d", address, count)
         return refused(401, NOT_LET_IN)
 

@@ -75,6 +75,28 @@ def test_no_lane_is_locked_while_a_key_is_waited_for(
     assert [answer.code for answer in answers] == [202, 200, 409, 202]
 
 
+def test_keys_are_taken_in_their_order_whichever_came_first(
+    door: Door, postgres_url: str, admin: Any, pool: ThreadPoolExecutor
+) -> None:
+    take = (
+        "INSERT INTO alert_keys (key, alert_id, fingerprint, taken_at)"
+        " SELECT %s, alert_id, fingerprint, taken_at FROM alert_keys LIMIT 1"
+    )
+    assert door(id="before").code == 202
+    admin.execute("SET lock_timeout = '50ms'")
+    with psycopg.connect(postgres_url) as other:
+        other.execute(take, ("id:MAIN:m",))
+        sending = pool.submit(at_once, pool, door.store, [partial(door, id=name) for name in "azm"])
+        until_waits_for_a_lock(admin)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            admin.execute(take, ("id:MAIN:a",))
+        with admin.transaction(force_rollback=True):
+            admin.execute(take, ("id:MAIN:z",))
+        other.rollback()
+        answers, _ = sending.result(PATIENCE)
+    assert [answer.code for answer in answers] == [202] * 3
+
+
 def test_a_refusal_that_another_process_forgets_just_now_is_not_waited_for(
     door: Door, postgres_url: str
 ) -> None:
@@ -102,6 +124,23 @@ def test_guessers_of_long_ago_that_guess_again_lock_nobody_out(door: Door, pool:
         assert deadlocks(tx) == 0
         counted = select(func.count()).where(auth_failures.c.since == door.clock())
         assert tx.execute(counted).scalar_one() == len(GUESSERS)
+
+
+def test_ten_guesses_are_all_whoever_comes_at_the_same_moment(
+    door: Door, postgres_url: str, admin: Any, pool: ThreadPoolExecutor
+) -> None:
+    """Both asked how many there were before the other was counted."""
+    for _ in range(9):
+        assert door(passphrase="wrong").code == 401
+    with door.store.read(), door.store.read():
+        pass  # so that both find a connection that is open
+    with psycopg.connect(postgres_url) as other:
+        other.execute("SELECT FROM auth_failures FOR UPDATE")
+        waiting = [pool.submit(door, passphrase="wrong") for _ in range(2)]
+        until_waits_for_a_lock(admin, many=2)
+        other.rollback()
+        codes = sorted(each.result(PATIENCE).code for each in waiting)
+    assert codes == [401, 429]
 
 
 def test_an_old_window_that_is_locked_is_not_waited_for(door: Door, postgres_url: str) -> None:

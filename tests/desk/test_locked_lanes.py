@@ -156,7 +156,7 @@ def test_an_alert_that_meets_a_deadlock_is_stored(
     assert [answer.code for answer in answers] == [202]
 
 
-def until_waits_for_a_lock(admin: Any) -> None:
+def until_waits_for_a_lock(admin: Any, many: int = 1) -> None:
     asked = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    while admin.execute(asked).rowcount == 0:
+    while admin.execute(asked).rowcount < many:
         admin.execute("SELECT pg_sleep(0.01)")
