@@ -20,6 +20,7 @@ from tests.processes import PASSPHRASE, PASSWORD, ROOT, bare_environ
 
 #: Seconds until a server answers, on any machine.
 _PATIENCE = 60.0
+_LONGEST_TOLD = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +110,10 @@ def server(url: str, folder: Path, *command: str, **environ: str) -> Iterator[Ru
     try:
         running.answered = running.answers()
         yield running
+    except AssertionError as error:
+        # The folder goes with the run; why it did not answer as it should is in there.
+        error.add_note(running.log.read_text(errors="replace")[-_LONGEST_TOLD:])
+        raise
     finally:
         running.stop()
 
