@@ -94,6 +94,36 @@ def test_keys_are_taken_in_their_order_whichever_came_first(
     assert [answer.code for answer in answers] == [202] * 3
 
 
+def test_chains_are_locked_in_their_order_wherever_their_heads_lie(
+    door: Door, postgres_url: str, admin: Any, pool: ThreadPoolExecutor
+) -> None:
+    for coin in "CAB":
+        assert door(ticker=f"{coin}USDT.P").code == 202
+    lock = "SELECT FROM chain_heads WHERE chain LIKE %s FOR UPDATE NOWAIT"
+    with psycopg.connect(postgres_url) as other:
+        other.execute(lock, ("%B-USDT-PERP",))
+        sends = [partial(door, ticker=f"{coin}USDT.P", id=coin) for coin in "CAB"]
+        sending = pool.submit(at_once, pool, door.store, sends)
+        until_waits_for_a_lock(admin)
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            admin.execute(lock, ("%A-USDT-PERP",))
+        admin.execute(lock, ("%C-USDT-PERP",))
+        other.rollback()
+        answers, _ = sending.result(PATIENCE)
+    assert [answer.code for answer in answers] == [202] * 3
+
+
+def test_alerts_that_the_database_numbers_backwards_do_not_share_a_commit(
+    door: Door, admin: Any, pool: ThreadPoolExecutor
+) -> None:
+    """A lane's alerts are acted on in the order of their numbers: none may overtake another unseen."""
+    (sequence,) = admin.execute("SELECT pg_get_serial_sequence('alerts', 'seq')").fetchone()
+    admin.execute(f"ALTER SEQUENCE {sequence} INCREMENT BY -1 MINVALUE 1 RESTART WITH 1000")
+    answers, _ = at_once(pool, door.store, [partial(door, id=name) for name in "ab"])
+    assert [answer.code for answer in answers] == [202] * 2
+    assert admin.execute("SELECT FROM alerts GROUP BY xmin::text").rowcount == 2
+
+
 def test_a_refusal_that_another_process_forgets_just_now_is_not_waited_for(
     door: Door, postgres_url: str
 ) -> None:

@@ -15,12 +15,12 @@ import pytest
 from sqlalchemy import select
 
 from desk.intake import Answer, Intake, new_id, venue_of
-from store import Store, views
-from store.tables import alerts, intents, notices, refusals
+from store import Store, journal, views
+from store.tables import alerts, intents, notices, positions, refusals
 from tests.desk.door import ENTRY, EXCHANGES, HOME, PASSPHRASE, SECOND, Door, blocked, everything, gone
 from tests.processes import PATIENCE, until
 from tests.store.together import shared_write
-from trading.model import Route
+from trading.model import Lane, Route
 
 
 @pytest.fixture
@@ -43,6 +43,33 @@ def test_a_good_alert_is_stored_then_acknowledged_then_worked_on(door: Door) -> 
     assert alert.received_at == door.clock()
     assert "passphrase" not in alert.body.lower()
     assert door.wakes == [1]
+
+
+def test_an_alert_makes_its_lane_due_whatever_a_runner_does_there(door: Door) -> None:
+    lane = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
+
+    def due() -> list[Lane]:
+        with door.store.read() as tx:
+            return journal.due_lanes(tx, now=door.clock(), limit=9)
+
+    def claim() -> Any:
+        with door.store.write() as tx:
+            return journal.claim(tx, lane=lane, owner="a", now=door.clock(), lease=timedelta(seconds=4))
+
+    def release(held: Any) -> None:
+        with door.store.write() as tx:
+            journal.release(tx, held, due_at=None, now=door.clock())
+
+    assert door(id="at first").code == 202
+    assert due() == [lane]
+    held = claim()
+    assert door(id="while it is held").code == 202
+    release(held)
+    assert due() == [lane]
+    release(claim())
+    assert due() == []
+    assert door(id="while it rests").code == 202
+    assert due() == [lane]
 
 
 def test_a_resend_is_the_same_alert(door: Door) -> None:
@@ -87,6 +114,9 @@ def test_without_time_or_id_the_same_words_are_another_alert_after_a_minute(door
 
     assert later.code == 202
     assert later.body["alert_id"] != first.body["alert_id"]
+    door.clock.advance(59)
+    again = door(time=None)
+    assert (again.body["status"], again.body["alert_id"]) == ("duplicate", later.body["alert_id"])
 
 
 def test_an_id_is_known_for_ever_without_a_time_as_well(door: Door) -> None:
@@ -126,6 +156,7 @@ def test_what_is_only_told_is_kept_and_ignored(door: Door) -> None:
         assert tx.execute(select(intents.c.status)).scalar_one() == "IGNORED"
     assert door.wakes == []
     assert door(message="tp1").body["status"] == "duplicate"
+    assert (door.count(notices), door.count(positions)) == (1, 0)
 
 
 def test_a_field_that_is_missing_is_named_kept_and_told(door: Door) -> None:

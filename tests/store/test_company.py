@@ -74,8 +74,12 @@ def test_who_comes_while_another_commits_shares_the_next_commit(lonely: Store) -
 
 
 def test_more_than_fit_are_all_carried(lonely: Store) -> None:
+    """By several, so that nobody else waits long for his turn."""
+    commits = []
+    event.listen(lonely._engine, "commit", lambda _: commits.append(1))
     names = [f"n{number}" for number in range(150)]
     assert together(lonely, [put(name) for name in names]) == names
+    assert len(commits) == 1 + 3
     assert kept(lonely) >= set(names)
 
 
