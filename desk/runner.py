@@ -49,6 +49,9 @@ DRAW_EVERY = 1.0
 GUARD_EVERY = 2.5
 ANCHOR_EVERY = 300.0
 LATELY = timedelta(days=1)
+#: So many lanes in one transaction are told to be looked at when a runner starts, and one each PACE.
+MUSTERED = 50
+PACE = timedelta(milliseconds=50)
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
@@ -169,12 +172,17 @@ class Runner:
         self._teller.look()
 
     def muster(self) -> None:
-        """What has traded lately is looked at once more, also where our records say that it is over."""
+        """What has traded lately is looked at once more, also where our records say that it is over: one
+        after the other, and noted few at a time, so that no alert waits for all of them.
+        """
+        now = self._clock()
         try:
-            with self._store.write() as tx:
-                now = self._clock()
-                for lane in sentries.traded_since(tx, now - LATELY):
-                    journal.look_at(tx, lane=lane, now=now)
+            with self._store.read() as tx:
+                lanes = sentries.traded_since(tx, now - LATELY)
+            for first in range(0, len(lanes), MUSTERED):
+                with self._store.write() as tx:
+                    for number, lane in enumerate(lanes[first : first + MUSTERED], first):
+                        journal.look_by(tx, lane=lane, at_latest=now + number * PACE)
         except StoreUnavailable as error:
             log.error("nothing is looked at before it is due: %s", error)
 

@@ -149,6 +149,12 @@ def look_at(tx: Connection, *, lane: Lane, now: datetime) -> None:
     _wake(tx, at(positions, lane), now)
 
 
+def look_by(tx: Connection, *, lane: Lane, at_latest: datetime) -> None:
+    """Makes one lane due at that time, if it is not sooner. Of several, in their order."""
+    later = or_(positions.c.due_at.is_(None), positions.c.due_at > at_latest)
+    _wake(tx, and_(at(positions, lane), later), at_latest)
+
+
 def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
     """Makes the lane of an intent due: somebody voted on it."""
     row = tx.execute(select(intents).where(intents.c.id == intent_id)).one()

@@ -8,16 +8,18 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import event, select
 
 from desk import runner
-from desk.runner import LEASE, RENEW_EVERY, TICK, Runner
+from desk.runner import LEASE, MUSTERED, PACE, RENEW_EVERY, TICK, Runner
 from desk.service import Service
 from desk.view import NAKED_LIMIT
 from exchanges.paper import PaperExchange
 from store import journal, paper
+from store.tables import positions
 from trading.errors import LostClaim
 from trading.lifecycle import IntentEvent
-from trading.model import Lane
+from trading.model import ZERO, Lane
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
@@ -235,3 +237,34 @@ def test_a_price_that_stays_wakes_those_alone_whom_it_trades(rig: Any) -> None:
     rig.settle()
     seen_at("41800")
     assert due() == ["MAIN"], "and goes on with what it has met"
+
+
+def test_a_start_has_many_lanes_looked_at_and_keeps_no_alert_waiting(rig: Any) -> None:
+    count = 2 * MUSTERED + 1
+    flat = {"venue": LANE.venue, "account": LANE.account, "token": 0, "wakes": 0, "updated_at": rig.clock()}
+    flat |= {"quantity": ZERO, "realised_pnl": ZERO, "fees": ZERO}
+    soon = rig.clock() + PACE / 2
+    with rig.store.write() as tx:
+        lanes = [flat | {"symbol": f"A{number:03}-USDT-PERP", "due_at": None} for number in range(count)]
+        tx.execute(positions.insert(), lanes[:-1])
+        tx.execute(positions.insert(), lanes[-1] | {"due_at": soon})
+    told = [0]
+    engine = rig.store._engine
+    event.listen(engine, "commit", lambda connection: told.append(0))
+
+    def telling(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        told[-1] += statement.startswith("UPDATE positions")
+
+    event.listen(engine, "before_cursor_execute", telling)
+    rig.runner.muster()
+    # The door's transactions come between these.
+    assert [each for each in told if each] == [MUSTERED, MUSTERED, 1]
+
+    with rig.store.read() as tx:
+        due = tx.execute(select(positions.c.due_at).order_by(positions.c.symbol)).scalars().all()
+    assert due == [rig.clock() + number * PACE for number in range(count - 1)] + [soon]
+    # An alert has its turn among them, and not behind them all.
+    rig.store_only("entry", ticker="ZZZUSDT.P", **LONG)
+    with rig.store.read() as tx:
+        first = journal.due_lanes(tx, now=rig.clock() + timedelta(days=1), limit=3)
+    assert "ZZZ-USDT-PERP" in [lane.symbol for lane in first]
