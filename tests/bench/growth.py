@@ -6,7 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import requests
@@ -95,8 +95,9 @@ def _accounts(count: int) -> dict[str, str]:
 
 
 def _instruments(store: Store, few: int, many: int) -> None:
-    now = datetime.now(UTC)
-    flat = {"venue": "PAPER:PAPER", "account": "MAIN", "token": 0, "wakes": 1, "updated_at": now}
+    # Nobody trades thousands of them within a day: what traded since then, a start looks at.
+    then = datetime.now(UTC) - timedelta(days=30)
+    flat = {"venue": "PAPER:PAPER", "account": "MAIN", "token": 0, "wakes": 1, "updated_at": then}
     flat |= {"quantity": ZERO, "realised_pnl": ZERO, "fees": ZERO}
     with store.write() as tx:
         tx.execute(
