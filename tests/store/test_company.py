@@ -74,7 +74,8 @@ def test_who_comes_while_another_commits_shares_the_next_commit(lonely: Store) -
 
 
 def test_more_than_fit_are_all_carried(lonely: Store) -> None:
-    """By several, so that nobody else waits long for his turn."""
+    """By several, so that nobody else waits long for his turn; each hands on to the next one at once."""
+    lonely._company = Company(lonely.retry_write, stuck=1000)
     commits = []
     event.listen(lonely._engine, "commit", lambda _: commits.append(1))
     names = [f"n{number}" for number in range(150)]
