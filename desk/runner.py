@@ -182,7 +182,7 @@ class Runner:
             for first in range(0, len(lanes), MUSTERED):
                 with self._store.write() as tx:
                     for number, lane in enumerate(lanes[first : first + MUSTERED], first):
-                        journal.look_by(tx, lane=lane, at_latest=now + number * PACE)
+                        journal.look_at(tx, lane=lane, now=now + number * PACE)
         except StoreUnavailable as error:
             log.error("nothing is looked at before it is due: %s", error)
 

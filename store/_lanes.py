@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, case
 
+from store.tables import positions
 from trading.model import Lane
 
 _HELD = "desk_held"
@@ -24,6 +25,13 @@ def here(table: Table) -> ColumnElement[bool]:
 def place_of(lane: Lane) -> dict[str, Any]:
     """What a query with `here` is run with."""
     return {"lane_venue": lane.venue, "lane_account": lane.account, "lane_symbol": lane.symbol}
+
+
+def due_by(time: ColumnElement[Any]) -> ColumnElement[Any]:
+    """When a lane is due that wants to be looked at by then. One that waits keeps its place in the queue:
+    what wakes it again and again must not put it behind all others each time.
+    """
+    return case((positions.c.due_at < time, positions.c.due_at), else_=time)
 
 
 def begin(tx: Connection) -> None:

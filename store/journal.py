@@ -14,12 +14,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, exists, insert, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, insert, literal, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
 from store._engine import unlocked
-from store._lanes import at, held_here, here, place_of
+from store._lanes import at, due_by, held_here, here, place_of
 from store.tables import alerts, events, intents, positions, refusals
 from trading.alert import decode, parse
 from trading.errors import LostClaim
@@ -145,14 +145,10 @@ def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
 
 
 def look_at(tx: Connection, *, lane: Lane, now: datetime) -> None:
-    """Makes one lane due: somebody saw there what its own looks may not have. Of several, in their order."""
+    """Makes one lane due by then: somebody saw there what its own looks may not have. Of several, in their
+    order.
+    """
     _wake(tx, at(positions, lane), now)
-
-
-def look_by(tx: Connection, *, lane: Lane, at_latest: datetime) -> None:
-    """Makes one lane due at that time, if it is not sooner. Of several, in their order."""
-    later = or_(positions.c.due_at.is_(None), positions.c.due_at > at_latest)
-    _wake(tx, and_(at(positions, lane), later), at_latest)
 
 
 def wake_lane(tx: Connection, *, intent_id: str, now: datetime) -> None:
@@ -328,7 +324,8 @@ def supersede(tx: Connection, held: Claim, *, by: Intent, now: datetime) -> None
 
 
 def _wake(tx: Connection, which: Any, now: datetime) -> None:
-    tx.execute(update(positions).where(which).values(due_at=now, wakes=positions.c.wakes + 1))
+    due_at = due_by(literal(now, positions.c.due_at.type))
+    tx.execute(update(positions).where(which).values(due_at=due_at, wakes=positions.c.wakes + 1))
     _ears.tell(tx)
 
 

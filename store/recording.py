@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 
 from store import _ears, _engine, chain, outbox
+from store._lanes import due_by
 from store.journal import headline
 from store.tables import alert_keys, alerts, events, intents, positions
 from trading.model import ZERO, Alert, IntentStatus, Lane, Route, Source
@@ -261,6 +262,6 @@ _LANES = _engine.Rows(
     ),
     lambda new: new.on_conflict_do_update(
         index_elements=["venue", "account", "symbol"],
-        set_={"due_at": new.excluded.due_at, "wakes": positions.c.wakes + new.excluded.wakes},
+        set_={"due_at": due_by(new.excluded.due_at), "wakes": positions.c.wakes + new.excluded.wakes},
     ),
 )

@@ -268,3 +268,28 @@ def test_a_start_has_many_lanes_looked_at_and_keeps_no_alert_waiting(rig: Any) -
     with rig.store.read() as tx:
         first = journal.due_lanes(tx, now=rig.clock() + timedelta(days=1), limit=3)
     assert "ZZZ-USDT-PERP" in [lane.symbol for lane in first]
+
+
+def test_a_lane_that_waits_keeps_its_place_whatever_wakes_it(rig: Any) -> None:
+    """Where more is to be done than can be, one that is woken again and again must have its turn."""
+    rig.store_only("entry", **LONG)
+    since = rig.clock()
+    other = rig.store_only("entry", ticker="ETHUSDT.P", **LONG)
+    rig.clock.advance(1)
+    rig.store_only("exit")
+    with rig.store.write() as tx:
+        journal.wake(tx, symbol=LANE.symbol, now=rig.clock())
+        journal.look_at(tx, lane=LANE, now=rig.clock())
+        journal.wake_lane(tx, intent_id=other, now=rig.clock())
+    with rig.store.read() as tx:
+        rows = tx.execute(select(positions.c.due_at, positions.c.wakes)).all()
+    assert [row.due_at for row in rows] == [since, since]
+    assert sorted(row.wakes for row in rows) == [2, 4], "each is heard all the same"
+    held = claim(rig)
+    assert held is not None
+    with rig.store.write() as tx:
+        journal.release(tx, held, due_at=rig.clock() + timedelta(hours=1), now=rig.clock())
+    rig.store_only("exit")
+    with rig.store.read() as tx:
+        due = tx.execute(select(positions.c.due_at).where(positions.c.symbol == LANE.symbol)).scalar_one()
+    assert due == rig.clock(), "one that would have waited is due at once"
