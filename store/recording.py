@@ -147,7 +147,7 @@ def _open_lanes(tx: Connection, came: Iterable[Incoming]) -> None:
         if row is None:
             rows[each.lane] = row = _lane_row(each)
         row["wakes"] += 1
-        row["due_at"] = each.received_at
+        row["due_at"] = min(row["due_at"], each.received_at)
     if rows:
         _LANES.insert(tx, [rows[lane] for lane in sorted(rows, key=_order)])
         _ears.tell(tx)
@@ -214,7 +214,9 @@ def _event_rows(each: Incoming) -> list[dict[str, Any]]:
 
 def _lane_row(each: Incoming) -> dict[str, Any]:
     place = {"venue": each.venue, "account": each.alert.account, "symbol": each.alert.symbol}
-    return place | _MONEY | {"token": 0, "wakes": 0, "due_at": None, "updated_at": each.received_at}
+    return (
+        place | _MONEY | {"token": 0, "wakes": 0, "due_at": each.received_at, "updated_at": each.received_at}
+    )
 
 
 _MONEY = {"quantity": ZERO, "realised_pnl": ZERO, "fees": ZERO}
