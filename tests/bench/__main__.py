@@ -31,14 +31,14 @@ _ONCE = ("order", "signing")
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=list(PARTS))
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], default=[])
     parser.add_argument("--databases", default=",".join(DATABASES))
     parser.add_argument("--alerts", type=int, default=growth.MANY, help="how many are stored in the end")
     asked = parser.parse_args()
     growth.MANY = asked.alerts
     print(f"{os.cpu_count()} CPUs, {platform.machine()}, Python {platform.python_version()}\n{HEAD}")
     missed = 0
-    for part in asked.parts:
+    for part in asked.parts or PARTS:
         for name in asked.databases.split(",")[: 1 if part in _ONCE else None]:
             with tempfile.TemporaryDirectory() as folder, databases(Path(folder), (name,)) as urls:
                 for line in PARTS[part](urls[name], Path(folder)):
