@@ -63,17 +63,21 @@ _UNCOUNTED = frozenset(
 #: What these test does not care which database it is; on Postgres they are slow tests.
 _SQLITE_FIRST = frozenset(
     {
+        "test_audit.py",
+        "test_board.py",
         "test_commands.py",
         "test_decide.py",
         "test_execute.py",
         "test_faults.py",
         "test_feed.py",
+        "test_halt.py",
         "test_lockout.py",
         "test_losses.py",
         "test_promises.py",
         "test_question.py",
         "test_runner.py",
         "test_stance.py",
+        "test_start.py",
         "test_votes.py",
     }
 )
@@ -81,7 +85,9 @@ _SQLITE_FIRST = frozenset(
 
 #: What these show, each venue's own tests show of its adapter: here each test is one venue's, the next one
 #: another's; at the other venues they are slow tests.
-_IN_TURN = frozenset({"test_fence.py", "test_guard.py", "test_life.py", "test_spot.py", "test_trouble.py"})
+_IN_TURN = frozenset(
+    {"test_crashes.py", "test_fence.py", "test_guard.py", "test_life.py", "test_spot.py", "test_trouble.py"}
+)
 
 
 class _Compiled(dict[Any, Any]):

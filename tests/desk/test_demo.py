@@ -139,6 +139,7 @@ def test_another_quantity_than_the_formula_s_is_not_as_expected(
     assert re.search(r"\n\d+ of \d+ as expected\n$", table)
 
 
+@pytest.mark.slow
 def test_a_server_that_does_not_trade_is_not_as_expected(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,7 +166,7 @@ def candles_of(text: str) -> dict[str, list[Candle]]:
 # --- the two engines ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_rehearsal_is_what_the_whole_desk_does(seed: int, sqlite_url: str) -> None:
     text = many(20 if seed == 1 else 12, seed)
     candles = candles_of(text) if seed == 2 else {}
@@ -453,6 +453,7 @@ def test_two_runs_give_the_same_bytes(
     assert "candles made up between the alerts' prices, seed 1" in said
 
 
+@pytest.mark.slow
 def test_the_whole_desk_prints_the_same_table(
     env_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

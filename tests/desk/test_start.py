@@ -16,6 +16,7 @@ from store.schema import SchemaState, check
 from tests.processes import PASSPHRASE, PATIENCE, ROOT, RUNNER, WEB, Process, bare_environ, until
 
 BOT = ("discord_bot",)
+HELPFUL = ("desk.runner", "desk.migrate", "discord_bot")
 PROCESSES = [WEB, ("desk.serve",), RUNNER, BOT]
 NEWER = "the database belongs to a newer release: install that one"
 OLDER = "the database is not up to date: run `python -m desk.migrate`"
@@ -99,7 +100,9 @@ def works(store: Store) -> bool:
         return switches.last_beat(tx, "runner") is not None
 
 
-@pytest.mark.parametrize("module", ["desk.serve", "desk.runner", "desk.migrate", "discord_bot"])
+@pytest.mark.parametrize(
+    "module", ["desk.serve", *(pytest.param(each, marks=pytest.mark.slow) for each in HELPFUL)]
+)
 def test_who_asks_for_help_starts_nothing(module: str, tmp_path: Path) -> None:
     ended = run(module, "--help", environ=settings(f"sqlite:///{tmp_path}/desk.db"))
     assert (ended.returncode, ended.stderr) == (0, "")

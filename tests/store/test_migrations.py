@@ -97,6 +97,13 @@ def test_the_way_back_leaves_nothing(database_url: str) -> None:
     store.close()
 
 
+#: Each is a process that loads all of Alembic.
+postgres_is_slow = pytest.mark.parametrize(
+    "bare_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
+
+
+@postgres_is_slow
 def test_several_at_once_all_succeed(bare_url: str) -> None:
     runs = [run(bare_url, "desk.migrate") for _ in range(3)]
     said = [each.communicate(timeout=50) for each in runs]
@@ -107,6 +114,7 @@ def test_several_at_once_all_succeed(bare_url: str) -> None:
     store.close()
 
 
+@postgres_is_slow
 def test_alembics_own_command_reads_the_environment(bare_url: str) -> None:
     for words in (("upgrade", "head"), ("check",)):
         alembic = run(bare_url, "alembic", *words)

@@ -239,6 +239,7 @@ def test_a_page_that_renews_itself_leaves_a_person_where_they_were(
     ]
 
 
+@pytest.mark.slow
 def test_a_button_that_moves_takes_no_click_that_was_meant_for_another(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:
