@@ -76,6 +76,7 @@ audit: install ## known holes in what is installed (asks the network)
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
 	$(VENV)/audit/bin/pip-audit --strict --requirement requirements.txt --no-deps --disable-pip
 
+# Compiled on all cores, where pip would use one; what cannot be compiled is a template, and no module.
 $(STAMP): requirements.txt requirements-dev.txt
 	@set -e; \
 	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
@@ -90,7 +91,8 @@ $(STAMP): requirements.txt requirements-dev.txt
 	  fi; \
 	fi; \
 	echo "installing into $(VENV)"; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt; \
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt; \
+	$(PYTHON) -m compileall -qq -j 0 $(VENV)/lib || :; \
 	touch $@
 
 $(DOCS)/installed: requirements-docs.txt | $(STAMP)
