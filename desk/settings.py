@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from desk.limits import DECIMAL, parse_limits, shown
 from desk.variables import ACCOUNT, GROUPS
@@ -138,10 +139,20 @@ def exchange_names() -> frozenset[str]:
 def environment(env_file: Path = ENV_FILE) -> dict[str, str]:
     """The variables of `env_file`, where there is one, under those of this process. Raises SettingsError."""
     try:
-        stored = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig") if env_file.exists() else {}
+        text = env_file.read_text(encoding="utf-8-sig") if env_file.exists() else ""
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(env_file.name, f"cannot be read as UTF-8 text: {error}") from None
-    return {name: value for name, value in stored.items() if value is not None} | dict(os.environ)
+    stored: dict[str, str] = {}
+    for read in parse_stream(StringIO(text)):
+        if read.key is not None and read.value is not None:
+            stored[read.key] = read.value
+        elif read.error or read.key is not None:
+            # Passed over, it might be LIMITS_NAME that nobody enforces. It is not shown: it may be a secret.
+            line = read.original.line
+            raise SettingsError(
+                env_file.name, f"line {line} says nothing: write NAME=value, both quotes or none"
+            )
+    return stored | dict(os.environ)
 
 
 def from_environment(env_file: Path = ENV_FILE) -> Settings:

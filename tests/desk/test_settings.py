@@ -421,9 +421,7 @@ def test_discord() -> None:
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.environ", {"PORT": "9000", "LIVE_TRADING": ""})
     file = tmp_path / ".env"
-    text = (
-        "\ufeffWEBHOOK_PASSPHRASE='pa$$ ${PORT} phrase'\nPORT=9001\nLIVE_TRADING=1\nRISK_MAIN=2 # %\nBARE\n"
-    )
+    text = "\ufeffWEBHOOK_PASSPHRASE='pa$$ ${PORT} phrase'\nPORT=9001\nLIVE_TRADING=1\nRISK_MAIN=2 # %\n"
     file.write_text(text, encoding="utf-8")
     found = settings.from_environment(file)
     assert found.passphrases == ("pa$$ ${PORT} phrase",)
@@ -440,6 +438,18 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfePASS")
     with pytest.raises(SettingsError, match=re.escape(".env: cannot be read")):
         environment(tmp_path / ".env")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["LIVE_TRADING true", 'LIMITS_MAIN {"max_open_positions": 1}', "s3cret", "=1", "PORT='9001", "export"],
+)
+def test_a_line_that_sets_nothing_is_not_passed_over(tmp_path: Path, line: str) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"# a comment\n\nRISK_MAIN=1\n{line}\nEMPTY=\n")
+    with pytest.raises(SettingsError) as caught:
+        environment(file)
+    assert str(caught.value) == ".env: line 4 says nothing: write NAME=value, both quotes or none"
 
 
 def test_one_proxy_is_trusted_on_heroku_unless_told_otherwise() -> None:
