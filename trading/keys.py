@@ -65,8 +65,14 @@ def canonical(key: str) -> str | None:
 
 def folded(key: str) -> str:
     """What two spellings of one key have in common."""
-    kept = "".join(char for char in unicodedata.normalize("NFKC", key).casefold() if char.isalnum())
-    return kept or key
+    spelt = unicodedata.normalize("NFKC", key).casefold()
+    kept = "".join(char for char in spelt if char.isalnum() or _is_unit(char))
+    return "tpclose" if kept == "tpclose%" else kept or key
+
+
+def _is_unit(char: str) -> bool:
+    """`size %` is not `size`, nor is `$size`; `tp Close` alone is in percent anyway."""
+    return char in "%\u2030" or unicodedata.category(char).startswith("S")
 
 
 def member(key: str) -> str:

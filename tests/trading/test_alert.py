@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -162,6 +163,23 @@ def test_other_keys_are_kept_and_not_known() -> None:
     assert canonical("tp03 mult") == "tp3 Mult"
     assert decode(b'{" Comment ": "x", "": 1}').fields == {"Comment": "x", "": "1"}
     assert read(LONG | {"comment": "x"}).kind is AlertKind.ENTRY
+
+
+@pytest.mark.parametrize("key", ["size %", "$size", "size%", "SIZE ％", "€ size", "long SL %", "price +"])
+def test_a_sign_that_says_another_unit_makes_another_key(key: str) -> None:
+    plain, more = read(LONG), read(LONG | {key: "5"})
+    assert canonical(key) is None
+    assert dataclasses.replace(more, fingerprint=plain.fingerprint) == plain
+
+
+def test_what_is_in_percent_may_say_so() -> None:
+    assert canonical("TP close %") == "tp Close"
+    with pytest.raises(AlertInvalid, match="twice"):
+        decode(b'{"tp Close": 25, "tp Close %": 30}')
+
+
+def test_foreign_keys_that_differ_in_a_sign_are_two() -> None:
+    assert decode(b'{"rsi+": 1, "rsi-": 2}').fields == {"rsi+": "1", "rsi-": "2"}
 
 
 def test_spellings_have_one_fingerprint() -> None:
