@@ -25,7 +25,7 @@ TOKEN = re.compile(
     r"|(?P<other>[{}\[\]:,])",
     re.DOTALL,
 )
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _KEY_BEFORE = re.compile(r'"([^"]{1,40})"\s*:\s*\Z')
 _BARE_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_ ]{0,39}?)\s*:")
 _QUOTES = "'`‘’‚‛“”„‟«»＂＇"  # the last two are wide ones, of another keyboard

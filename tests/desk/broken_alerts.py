@@ -694,6 +694,18 @@ BROKEN: dict[str, Broken] = {
             )
         ],
     ),
+    "a number that begins with 0": Broken(
+        edited(ALERT, '"49000"', "049000"),
+        [
+            (
+                11,
+                None,
+                400,
+                "the value of 'long SL' is neither a number nor text in quotes",
+                "put it in quotes",
+            )
+        ],
+    ),
     "a signed size": Broken(
         edited(TEMPLATE, '"market",', '"market",\n    "size": "{{strategy.position_size}}",'),
         [
