@@ -19,6 +19,7 @@ from desk.settings import Settings
 from desk.stages import mark
 from store import Store, Transaction, journal, outbox, recording, views
 from store.recording import Incoming
+from store.words import storable
 from trading.alert import Body, decode, parse, scrub
 from trading.body import NOT_LET_IN
 from trading.errors import AlertInvalid, CommitInDoubt, StoreUnavailable
@@ -164,7 +165,7 @@ class Intake:
         with self._store.write() as tx:
             (answer,) = self._take_all(tx, [came])
             if answer.code < 300:
-                journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {_storable(by)}", came.now)
+                journal.tell(tx, str(answer.body["alert_id"]), "commanded", f"by {storable(by)}", came.now)
             return answer
 
     def _proved(self, came: _Came, take: Callable[[], Answer]) -> Answer:
@@ -313,29 +314,29 @@ class Intake:
     def _refuse(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> Answer:
         self._keep(tx, text, error, route, now)
         mend = f". {error.mend[0].upper()}{error.mend[1:]}" if error.mend else ""
-        said = _storable(f"An alert was refused and not traded. {error}{mend}"[:_LONGEST_REASON])
+        said = storable(f"An alert was refused and not traded. {error}{mend}"[:_LONGEST_REASON])
         outbox.notify(tx, kind="refused", text=said, alert_id=None, now=now)
         return refused(error.code, error.reason, field=error.field, mend=error.mend)
 
     def _conflict(self, tx: Transaction, came: _Came, alert: Incoming, first: str) -> Answer:
         reason = f"the id {alert.alert.key} was used before by alert {first} with another body; not traded"
         error = AlertInvalid(reason, field="id", code=409)
-        if not views.was_refused(tx, code=409, body=_storable(came.body.text)):
+        if not views.was_refused(tx, code=409, body=storable(came.body.text)):
             self._refuse(tx, came.body.text, error, came.route, came.now)
             journal.tell(tx, first, "conflict", "its id came again with another body; not traded", came.now)
         return Answer(code=409, body={"success": False, "message": reason, "field": "id", "alert_id": first})
 
     def _keep(self, tx: Transaction, text: str, error: AlertInvalid, route: Route, now: datetime) -> None:
-        reason = _storable(error.reason[:_LONGEST_REASON])
+        reason = storable(error.reason[:_LONGEST_REASON])
         _log.warning("refused with %d: %s", error.code, reason)
         journal.refuse(
             tx,
             at=now,
             route=route.value,
             code=error.code,
-            field=None if error.field is None else _storable(error.field),
+            field=None if error.field is None else storable(error.field),
             reason=reason,
-            body=_storable(text),
+            body=storable(text),
         )
 
     def _wake_runner(self) -> None:
@@ -381,8 +382,3 @@ def _stored(code: int, message: str, alert_id: str, status: str) -> Answer:
     return Answer(
         code=code, body={"success": True, "message": message, "alert_id": alert_id, "status": status}
     )
-
-
-def _storable(text: str) -> str:
-    """Without what no database takes as text: NUL and lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")

@@ -23,8 +23,15 @@ class Ballot:
     said: bool | None
 
 
+def storable(text: str) -> str:
+    """Without what no database takes as text: NUL and lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
 def halt(tx: Connection, *, reason: str, by: str, now: datetime) -> None:
     """Stops all sending of entries from this commit on, and tells it; a repeat changes the reason."""
+    # No text is a reason not to halt.
+    reason = storable(reason)
     switches.halt(tx, reason=reason, by=by, now=now)
     outbox.notify(tx, kind="halt", text=f"Halted by {by}: {reason}", alert_id=None, now=now)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from desk import control, report, story
 from desk.intake import Answer
@@ -130,7 +131,7 @@ def _reason() -> str:
     try:
         said = json.loads(request.get_data() or b"{}")
         reason = said.get("reason") if isinstance(said, dict) else None
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError, RequestEntityTooLarge):
         reason = None
     return reason.strip()[:200] if isinstance(reason, str) and reason.strip() else "by hand"
 

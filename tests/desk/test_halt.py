@@ -37,6 +37,13 @@ def test_it_halts_and_leaves_what_is_open(rig: Any) -> None:
     assert rig.status(rig.send("entry", **LONG)) == "DONE"
 
 
+@pytest.mark.parametrize(
+    ("reason", "kept"), [("a\x00b", "a\ufffdb"), ("half \ud83d", "half ?"), ("a\udcffb", "a?b")]
+)
+def test_it_halts_whatever_the_reason_is_made_of(rig: Any, reason: str, kept: str) -> None:
+    assert run(rig, reason) == kept
+
+
 def test_it_flattens_what_is_ours(rig: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rig.send("entry", **LONG, **LADDER)
     rig.send("entry", subaccount="OTHER", **LONG)

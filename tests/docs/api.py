@@ -243,7 +243,7 @@ PATHS: Mapping[str, Mapping[str, Model]] = {
         "post": _operation(
             "Decisions",
             "Refuses every entry from now on.",
-            {**_GUARD, "200": _answer("Halted.", ref("Switched")), "413": "TooLong"},
+            {**_GUARD, "200": _answer("Halted.", ref("Switched"))},
             body=_sent(reason=STRING),
         )
     },
