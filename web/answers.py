@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from trading.body import TOO_LONG
@@ -51,6 +51,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreUnavailable, unavailable)
     app.register_error_handler(Exception, _defect)
+    app.before_request(_refuse_nul)
     app.after_request(_secure)
 
 
@@ -77,6 +78,15 @@ def _http_error(error: HTTPException) -> Response:
 def _defect(error: Exception) -> Response:
     _log.error("a request failed", exc_info=error)
     return failure(500, "this is a defect of the server; its log says more")
+
+
+def _refuse_nul() -> Response | None:
+    """No database takes it as text, and nothing that is stored has it in its name."""
+    if "\x00" in request.path:
+        return failure(404, _MESSAGES[404])
+    if any("\x00" in value for value in request.args.values()):
+        return failure(400, "the address holds a NUL (%00): take it out")
+    return None
 
 
 def _secure(response: Response) -> Response:

@@ -143,7 +143,7 @@ def test_all_alerts_are_exported_as_json_lines_that_a_replay_reads(
 
 
 def test_unknown_alerts_are_404_in_json(person: Person) -> None:
-    for alert_id in ("0" * 20, "x", "%00", "' or 1=1 --"):
+    for alert_id in ("0" * 20, "x", "%00", "a%00b", "' or 1=1 --"):
         answer = person.get(f"/api/alerts/{alert_id}")
         assert answer.status_code == 404
         assert answer.get_json()["success"] is False
@@ -171,6 +171,18 @@ def test_alerts_are_listed_newest_first_page_by_page(person: Person, body: Any) 
     assert person.get("/api/alerts?status=nonsense").status_code == 400
 
 
+def test_a_nul_in_the_address_reaches_no_database(person: Person) -> None:
+    """Postgres would not take it, and the answer would be 500."""
+    for path in ("/api/alerts?before=%00", "/api/alerts?account=a%00b", "/api/orders?limit=%00"):
+        answer = person.get(path)
+        assert (answer.status_code, answer.get_json()["message"]) == (
+            400,
+            "the address holds a NUL (%00): take it out",
+        )
+    assert person.post("/api/intents/%00/approve").status_code == 404
+    assert person.get("/alerts/%00").status_code == 404
+
+
 def test_refused_bodies_can_be_read_without_passphrase(person: Person, body: Any) -> None:
     person.client.post(ORDER, data=body.raw(ticker=None))
     person.client.post(ORDER, data=b'{"ticker": BTCUSDT, "passphrase": "' + body.passphrase.encode() + b'"}')
@@ -195,15 +207,16 @@ def test_a_halt_is_shown_and_ends(person: Person) -> None:
     assert person.post("/api/resume").status_code == 200
 
 
-@pytest.mark.parametrize("data", [b"", b"nonsense", b"[1]", b'{"reason": 7}', b"[" * 3000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"nonsense", b"[1]", b'{"reason": 7}', b"[" * 3000, b"x" * 100_000),
+        *(b'{"reason": "\\ud83d"}', b'{"reason": "a\\u0000b"}', b'{"reason": "\xff"}'),
+    ],
+)
 def test_a_halt_never_fails_for_its_reason(person: Person, data: bytes) -> None:
     assert person.post("/api/halt", data=data).status_code == 200
-
-
-def test_a_reason_is_read_up_to_four_kilobytes(person: Person) -> None:
-    assert person.post("/api/halt", data=b" " * 4097).status_code == 413
-    assert person.client.get("/health").get_json()["halted"] is False
-    assert person.post("/api/halt", data=b" " * 4096).status_code == 200
+    assert person.client.get("/health").get_json()["halted"] is True
 
 
 @pytest.mark.parametrize(("word", "other"), [("approve", "decline"), ("decline", "approve")])
