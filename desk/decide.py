@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from desk import daily
+from desk.intake import is_paper
 from desk.question import question, would_be
 from desk.stages import mark
 from desk.work import Work
@@ -47,7 +48,7 @@ def decide(work: Work, intent: Intent) -> IntentStatus:
         received_at=intent.received_at,
         max_age=work.settings.max_alert_age,
         halted=halted,
-        live=work.settings.live_trading,
+        live=work.settings.live_trading and not is_paper(work.lane.venue),
         venue_known=True,
         has_keys=_has_keys(work),
     )
@@ -143,7 +144,7 @@ def recheck(work: Work, intent: Intent) -> Decision:
         max_age=work.settings.max_alert_age,
         expires_at=intent.expires_at,
         halted=halted,
-        live=work.settings.live_trading,
+        live=work.settings.live_trading and not is_paper(work.lane.venue),
         venue_known=True,
         has_keys=_has_keys(work),
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from desk import tryout
+from tests.desk.conftest import LONG
+from trading.model import Route
 
 LIVE = {
     "LIVE_TRADING": "1",
@@ -16,6 +18,14 @@ LIVE = {
     # Nobody is there: whoever asks fails.
     "BINANCE_API_URL": "http://127.0.0.1:9",
 }
+
+
+def test_a_trial_needs_no_keys_where_trading_is_live(sqlite_rigs: Callable[..., Any]) -> None:
+    rig = sqlite_rigs(LIVE_TRADING="1")
+    assert rig.status(rig.send("entry", exchange="PAPER", **LONG)) == "DONE"
+    asked = rig.send("entry", exchange="PAPER", route=Route.STUDY, **LONG)
+    rig.vote(asked, approve=True)
+    assert rig.status(asked) == "DONE"
 
 
 def test_a_trial_is_simulated_where_trading_is_live(sqlite_rigs: Callable[..., Any]) -> None:

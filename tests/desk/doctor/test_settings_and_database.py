@@ -71,6 +71,10 @@ def test_what_would_stop_a_trade(examine: Callable[..., Told], environ: dict[str
     assert what in examine(**environ).only()[0]
 
 
+def test_paper_needs_no_credentials(examine: Callable[..., Told]) -> None:
+    assert examine(LIVE_TRADING="1", EXCHANGE_MAIN="PAPER").errors == []
+
+
 @pytest.mark.parametrize(
     ("environ", "mark", "what"),
     [
