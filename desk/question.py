@@ -104,6 +104,7 @@ def _drafted(work: Work, intent: Intent, market: Decimal) -> tuple[Instrument, D
         market=market,
         free=work.exchange.balance(work.lane.symbol).free,
         capabilities=work.capabilities,
+        max_leverage=work.exchange.max_leverage(work.lane.symbol),
     )
     return instrument, drafted
 

@@ -47,6 +47,11 @@ def asked(rig: Any, message: str = "entry", **fields: str) -> dict[str, Any]:
     return dict(json.loads(notice.data))
 
 
+def test_the_venues_own_cap_cuts_the_question_too(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exchanges.paper.PaperExchange.max_leverage", lambda *_: Decimal("0.42"))
+    assert Decimal(asked(rig, **LADDER)["quantity"]) < 1
+
+
 def test_the_entry_as_it_would_be_sent(rig: Any) -> None:
     told = asked(rig, **LADDER)
     assert (told["quantity"], told["worst_loss"], told["worst_percent"]) == ("2", "1000", "1")
