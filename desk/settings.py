@@ -310,8 +310,11 @@ def _database_url(read: _Reader) -> str:
 
 
 def _api_urls(read: _Reader) -> dict[str, str]:
+    # Of exchanges alone: other programs have such variables, too.
     matches = (API_URL_VARIABLE.fullmatch(name) for name in read.names())
-    found = {match[1]: read.url(match[0], ("http", "https")) for match in matches if match}
+    exchanges = exchange_names()
+    named = [match for match in matches if match and match[1].removesuffix("_SPOT") in exchanges]
+    found = {match[1]: read.url(match[0], ("http", "https")) for match in named}
     return {name: url.rstrip("/") for name, url in found.items() if url}
 
 

@@ -336,11 +336,11 @@ def test_switches(name: str, value: str, on: bool) -> None:
         ("DATABASE_URL", "mysql://host/desk"),
         ("DATABASE_URL", "data/desk.db"),
         ("DATABASE_URL", "postgres://[::1/desk"),
-        ("KRAKEN_API_URL", "kraken.com"),
-        ("KRAKEN_API_URL", "ftp://kraken.com"),
-        ("KRAKEN_API_URL", "https://"),
-        ("KRAKEN_API_URL", "https://kraken.com:port"),
-        ("KRAKEN_API_URL", "https://kraken.com/ x"),
+        ("BYBIT_API_URL", "kraken.com"),
+        ("BYBIT_API_URL", "ftp://kraken.com"),
+        ("BYBIT_API_URL", "https://"),
+        ("BYBIT_API_URL", "https://kraken.com:port"),
+        ("BYBIT_API_URL", "https://kraken.com/ x"),
         ("DISCORD_API_URL", "discord.com"),
         ("DISCORD_GATEWAY_URL", "https://discord.com"),
         ("DISCORD_APPROVERS", "1,somebody"),
@@ -377,13 +377,16 @@ def test_every_risk_in_range_is_read_exactly(risk: Decimal) -> None:
     assert loaded(RISK_MAIN=str(risk)).accounts["MAIN"].rules.risk == risk
 
 
-def test_api_urls_are_found_by_their_pattern() -> None:
+def test_api_urls_are_those_of_exchanges() -> None:
     found = loaded(
-        KRAKEN_API_URL="https://kraken.com/",
-        KRAKEN_SPOT_API_URL="http://127.0.0.1:9000",
+        BYBIT_API_URL="https://api.bybit.eu/",
+        BINANCE_SPOT_API_URL="http://127.0.0.1:9000",
         DISCORD_API_URL="http://127.0.0.1:9001/api/",
+        # Other programs' variables.
+        GITHUB_API_URL="localhost:3000",
+        REACT_APP_API_URL="foo",
     )
-    assert found.api_urls == {"KRAKEN": "https://kraken.com", "KRAKEN_SPOT": "http://127.0.0.1:9000"}
+    assert found.api_urls == {"BYBIT": "https://api.bybit.eu", "BINANCE_SPOT": "http://127.0.0.1:9000"}
     assert found.discord_api_url == "http://127.0.0.1:9001/api"
 
 
