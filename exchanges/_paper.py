@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from trading.matching import Book
-from trading.model import ZERO, Instrument, Order, Side
+from trading.model import ZERO, Instrument, Order, Side, plain
 from trading.rounding import MONEY
 from trading.symbols import split
 
@@ -57,7 +57,7 @@ def made(symbol: str, price: Decimal) -> Instrument:
         lot_size=lot,
         min_quantity=lot,
         min_notional=_MIN_NOTIONAL,
-        note=f"made from the price {price:f}: tick {tick}, lot {lot}",
+        note=f"made from the price {plain(price)}: tick {plain(tick)}, lot {plain(lot)}",
     )
 
 
