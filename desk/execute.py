@@ -18,7 +18,7 @@ from desk.decide import recheck, record_refusal
 from desk.draft import draft
 from desk.question import in_money
 from desk.stages import mark
-from desk.turn import patience_of, turn
+from desk.turn import Turn, TurnLost, patience_of, turn
 from desk.view import SOON, WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
@@ -191,14 +191,21 @@ def _enter(work: Work, intent: Intent, made: list[Order]) -> Later | Ended | Non
     if made:
         early = flatten(work, intent, end_trade=False)
         return early or _send_entry(work, _planned(work, intent))
-    with turn(work) as is_mine:
-        if not is_mine:
+    with turn(work) as held:
+        if held is None:
             return Later(work.clock() + patience_of(work))
         # Others of the account may have entered since.
-        return _unwanted(work, intent, told=True) or _size_and_send(work, intent, is_clear=is_clear)
+        unwanted = _unwanted(work, intent, told=True)
+        if unwanted is not None:
+            return unwanted
+        try:
+            return _size_and_send(work, intent, held, is_clear=is_clear)
+        except TurnLost:
+            log.warning("%s: the turn was over before the entry could leave: it is sized anew", work.lane)
+            return Later(work.clock() + patience_of(work))
 
 
-def _size_and_send(work: Work, intent: Intent, *, is_clear: bool) -> Later | Ended | None:
+def _size_and_send(work: Work, intent: Intent, held: Turn, *, is_clear: bool) -> Later | Ended | None:
     """With the account's turn: reads what the entry depends on, sizes it, sends it. `is_clear` says that
     nothing of the lane was open before, as far as we know.
     """
@@ -221,7 +228,7 @@ def _size_and_send(work: Work, intent: Intent, *, is_clear: bool) -> Later | End
             return early
     if terms is None or not (was_clear or is_empty):
         terms = _prepare(work, leverage)
-    plan, write_down = _plan(work, intent, terms)
+    plan, write_down = _plan(work, intent, terms, held)
     mark("planned")
     return _send_entry(work, plan, write_down)
 
@@ -316,8 +323,9 @@ def _unwanted(work: Work, intent: Intent, *, told: bool = False) -> Ended | None
     return Ended(event, decision.reason)
 
 
-def _plan(work: Work, intent: Intent, terms: Terms) -> tuple[Plan, Callable[[Transaction], None]]:
-    """Sizes the entry from the balance of this moment; its orders, and what writes them down."""
+def _plan(work: Work, intent: Intent, terms: Terms, held: Turn) -> tuple[Plan, Callable[[Transaction], None]]:
+    """Sizes the entry from the balance of this moment; its orders, and what writes them down: TurnLost once
+    that moment may be past."""
     instrument = terms.instrument
     drafted = draft(
         intent_id=intent.id,
@@ -332,6 +340,7 @@ def _plan(work: Work, intent: Intent, terms: Terms) -> tuple[Plan, Callable[[Tra
     sized, plan = drafted.sizing, drafted.plan
 
     def write_down(tx: Transaction) -> None:
+        held.keep(tx)
         now = work.clock()
         orders.follow(
             tx,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from store import tables
 from store._engine import insert
@@ -30,6 +30,14 @@ def take(tx: Connection, *, lane: Lane, holder: str, now: datetime, lease: timed
         where=or_(state.c.at <= now, state.c.value.startswith(_value(lane, ""), autoescape=True)),
     )
     return tx.execute(taken.returning(state.c.key)).first() is not None
+
+
+def keep(tx: Connection, *, lane: Lane, holder: str, now: datetime, lease: timedelta) -> bool:
+    """Prolongs the turn if it is still the holder's: nobody has had it since. Who would take it waits for the
+    end of this transaction, and finds what it wrote."""
+    state = tables.state.c
+    mine = update(tables.state).where(state.key == _key(lane), state.value == _value(lane, holder))
+    return tx.execute(mine.values(at=now + lease).returning(state.key)).first() is not None
 
 
 def give_back(tx: Connection, *, lane: Lane, holder: str) -> None:

@@ -279,6 +279,46 @@ def test_two_entries_of_one_account_do_not_spend_its_balance_twice(make_rig: Any
     assert 0 < sizes[1] < 5000
 
 
+@pytest.mark.parametrize("more", [{"LIMITS_MAIN": '{"max_open_positions": 1}'}, {}])
+def test_an_entry_whose_turn_ran_out_is_sized_anew(make_rig: Any, ear: Ear, more: dict[str, str]) -> None:
+    """The venue's answer came so late that another lane of the account has entered meanwhile."""
+    rig = make_rig(RISK_MAIN="100", LEVERAGE_MAIN="1", **more)
+    first = rig.store_only("entry", **LONG)
+    rig.clock.advance(0.001)
+    second = rig.store_only("entry", ticker="ETHUSDT.P", **LONG)
+    other = rig.new_runner()
+
+    def late() -> None:
+        for _ in range(12):
+            rig.clock.advance(1)
+            rig.runner.renew()
+            other.step()
+
+    ear.at("planned", late)
+    rig.settle()
+    rig.wait(2, step=0.5)
+    assert rig.status(second) == "DONE"
+    if more:
+        assert (rig.status(first), rig.orders(first)) == ("DENIED", [])
+    else:
+        assert rig.status(first) == "DONE"
+        assert 0 < Decimal(rig.alert(first)["sizing"]["notional"]) < 5000
+        assert rig.events(first).count("sized") == 1
+
+
+def test_a_turn_is_kept_until_another_lane_has_had_it(store: Any, clock: Any) -> None:
+    mine, lease = {"lane": LANE, "holder": "a"}, timedelta(seconds=10)
+    theirs = {"lane": replace(LANE, symbol="ETH-USDT-PERP"), "holder": "b"}
+    with store.write() as tx:
+        assert turns.take(tx, **mine, now=clock(), lease=lease)
+        assert turns.keep(tx, **mine, now=clock.advance(12), lease=lease), "nobody else has had it"
+        assert not turns.take(tx, **theirs, now=clock.advance(9), lease=lease), "it was prolonged"
+        assert turns.take(tx, **theirs, now=clock.advance(1), lease=lease)
+        assert not turns.keep(tx, **mine, now=clock(), lease=lease)
+        turns.give_back(tx, **theirs)
+        assert not turns.keep(tx, **mine, now=clock(), lease=lease), "what they entered with is spent"
+
+
 def test_a_turn_that_nobody_gave_back_ends(rig: Any) -> None:
     with rig.store.write() as tx:
         other, lease = replace(LANE, symbol="ETH-USDT-PERP"), timedelta(seconds=10)
