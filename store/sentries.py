@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, exists, or_, select
+from sqlalchemy import Connection, delete, or_, select
 
 from store import tables
 from store._engine import as_python_sorts, insert
@@ -86,12 +86,12 @@ def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
     order in which lanes are locked.
     """
     place, order = tables.positions.c, tables.orders.c
-    resting = exists().where(
-        order.venue == place.venue,
-        order.account == place.account,
-        order.symbol == place.symbol,
-        order.status.in_(UNSETTLED),
+    # Asked once for the account: once for each lane, Postgres reads all orders ever so often, until it has
+    # counted its tables.
+    unsettled = select(order.symbol).where(
+        order.venue == venue, order.account == account, order.status.in_(UNSETTLED)
     )
+    resting = place.symbol.in_(unsettled)
     rows = tx.execute(
         select(place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed"))
         .where(place.venue == venue, place.account == account)
