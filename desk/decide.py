@@ -14,7 +14,7 @@ from desk.intake import is_paper
 from desk.question import question, would_be
 from desk.stages import mark
 from desk.work import Work
-from store import Transaction, journal, orders, outbox, switches
+from store import Transaction, journal, orders, outbox, sentries, switches
 from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
@@ -196,7 +196,7 @@ def _drift(work: Work, intent: Intent) -> str | None:
 def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, History]:
     """Whether trading is halted, and what happened before this intent, as far as its limits need it."""
     lane, limits = work.lane, work.rules.limits if work.rules else Limits()
-    others, sent, realised = 0, 0, ZERO
+    others, sent, realised, is_over = 0, 0, ZERO, False
     with work.store.read() as tx:
         halted = switches.halted(tx) is not None
         effective_at, traded_at = orders.last_entry(tx, lane, but=intent.id)
@@ -208,11 +208,15 @@ def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, His
             sent = orders.made_since(tx, venue=lane.venue, account=lane.account, since=since, but=intent.id)
         if limits.max_daily_loss is not None:
             realised = daily.realised(tx, lane, now)
-    watched = limits.max_daily_loss is not None and intent.kind is AlertKind.ENTRY
+            is_over = sentries.breached(
+                tx, venue=lane.venue, account=lane.account, limit=limits.max_daily_loss, now=now
+            )
+    watched = limits.max_daily_loss is not None and intent.kind is AlertKind.ENTRY and not is_over
     return halted, History(
         last_entry_at=effective_at,
         last_entry_traded_at=traded_at,
         open_positions=others,
         orders_last_minute=sent,
         day_pnl=daily.with_open(work.store, work.exchange, work.lane, realised) if watched else realised,
+        day_is_over=is_over,
     )

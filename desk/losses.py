@@ -1,8 +1,8 @@
 """max_daily_loss, kept between the alerts too: a day that has lost that much halts trading, once.
 
 What is open stays under its stops, or is closed where FLATTEN_NAME asks for it. It must never lift a halt,
-and never halt twice on one day: a person who resumes has seen it, and the limit itself refuses the account's
-entries until midnight UTC.
+and never halt twice on one day at one limit: a person who resumes has seen it, and the account's entries are
+refused until midnight UTC.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from decimal import Decimal
 
 from desk import daily
 from desk.intake import Intake
@@ -43,7 +44,7 @@ class Losses:
         with self._store.read() as tx:
             lanes = orders.open_lanes(tx, venue=venue, account=account)
             total = daily.realised(tx, Lane(venue, account, ""), now)
-            known = sentries.breached(tx, venue=venue, account=account, now=now)
+            known = sentries.breached(tx, venue=venue, account=account, limit=limit, now=now)
         if not known:
             for lane in {key_of(lane): lane for lane in lanes}.values():
                 try:
@@ -57,14 +58,16 @@ class Losses:
             if not over_daily_loss(day_pnl=total, max_daily_loss=limit):
                 return
             told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
-            self._halt(venue, account, f"{BY} of {account}: {told} (LIMITS_{account})")
+            self._halt(venue, account, limit, f"{BY} of {account}: {told} (LIMITS_{account})")
         if rules.flatten:
-            close(self._store, self._intake, lanes, by=BY, name=f"{BY} {now.date().isoformat()}")
+            # With the limit in it: what was closed at a lower one may have been entered anew since.
+            name = f"{BY} {plain(limit)} {now.date().isoformat()}"
+            close(self._store, self._intake, lanes, by=BY, name=name)
 
-    def _halt(self, venue: str, account: str, reason: str) -> None:
+    def _halt(self, venue: str, account: str, limit: Decimal, reason: str) -> None:
         with self._store.write() as tx:
             now = self._clock()
-            if not sentries.breach(tx, venue=venue, account=account, now=now):
+            if not sentries.breach(tx, venue=venue, account=account, limit=limit, now=now):
                 return
             # A halt of a person's keeps its own reason.
             if switches.halted(tx) is None:

@@ -45,21 +45,25 @@ def take(tx: Connection, *, what: str, venue: str, account: str, now: datetime, 
     return tx.execute(taken.returning(state.c.key)).first() is not None
 
 
-def breach(tx: Connection, *, venue: str, account: str, now: datetime) -> bool:
-    """Remembers that an account has lost too much today; False if that was known."""
-    if breached(tx, venue=venue, account=account, now=now):
+def breach(tx: Connection, *, venue: str, account: str, limit: Decimal, now: datetime) -> bool:
+    """Remembers that an account has lost `limit` today; False if that was known."""
+    if breached(tx, venue=venue, account=account, limit=limit, now=now):
         return False
     state = tables.state
-    row = insert(tx, state).values(key=f"{_BREACH}{venue} {account}", value="", at=now)
-    tx.execute(row.on_conflict_do_update(index_elements=[state.c.key], set_={"at": row.excluded.at}))
+    row = insert(tx, state).values(key=f"{_BREACH}{venue} {account}", value=format(limit, "f"), at=now)
+    set_ = {"value": row.excluded.value, "at": row.excluded.at}
+    tx.execute(row.on_conflict_do_update(index_elements=[state.c.key], set_=set_))
     return True
 
 
-def breached(tx: Connection, *, venue: str, account: str, now: datetime) -> bool:
-    """Whether an account has lost too much on the day (UTC) of `now`."""
+def breached(tx: Connection, *, venue: str, account: str, limit: Decimal, now: datetime) -> bool:
+    """Whether an account is known to have lost `limit` or more on the day (UTC) of `now`."""
     state = tables.state.c
-    row = tx.execute(select(state.at).where(state.key == f"{_BREACH}{venue} {account}")).first()
-    return row is not None and row.at.date() == now.date()
+    row = tx.execute(select(state.value, state.at).where(state.key == f"{_BREACH}{venue} {account}")).first()
+    if row is None or row.at.date() != now.date():
+        return False
+    # A row of an older version does not say at which limit: it counts at any.
+    return not row.value or Decimal(row.value) >= limit
 
 
 def places(tx: Connection) -> list[tuple[str, str]]:

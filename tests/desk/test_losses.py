@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from desk import control
 from desk.sentry import Sentry
 from desk.settings import load
-from store import outbox, sentries, switches
+from store import outbox, sentries, switches, tables
 from tests.desk.conftest import ENVIRON, LADDER, LONG
 
 ETH = {"ticker": "ETHUSDT.P", "action": "buy", "price": "3000", "long SL": "2900"}
@@ -153,6 +155,63 @@ def test_the_halt_outlives_a_restart_and_a_resume_is_a_persons_word(make_rig: An
     assert halted(rig) is not None
 
 
+def test_after_a_resume_the_account_enters_nothing_until_midnight_though_its_price_recovers(
+    make_rig: Any,
+) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    rig.price("41700")
+    watch(rig)
+    control.resume(rig.store, by="web", now=rig.clock())
+    rig.price("42000")
+    refused = rig.send("entry", **ETH)
+    assert rig.status(refused) == "DENIED"
+    assert rig.alert(refused)["reason"] == (
+        "max_daily_loss: the limit 500 was reached today, nothing is entered until midnight UTC (LIMITS_MAIN)"
+    )
+    rig.clock.advance(12 * 3600)
+    assert rig.status(rig.send("entry", **ETH)) == "DONE"
+
+
+def test_a_limit_that_was_raised_lets_entries_in_and_halts_and_closes_anew(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS, FLATTEN_MAIN="1")
+    rig.send("entry", **LONG)
+    rig.price("41700")
+    watch(rig)
+    assert rig.position().is_flat
+    rig.settings = load({**ENVIRON, "LIMITS_MAIN": '{"max_daily_loss": 2000}', "FLATTEN_MAIN": "1"})
+    rig.die()
+    control.resume(rig.store, by="web", now=rig.clock())
+    rig.send("entry", **ETH)
+    rig.send("entry", **{**LONG, "price": "41700", "long SL": "41200"})
+    watch(rig)
+    assert halted(rig) is None
+    assert rig.position("ETH-USDT-PERP").quantity > 0
+    assert rig.position().quantity > 0
+    rig.price("41201")
+    rig.price("2910", symbol="ETH-USDT-PERP")
+    watch(rig)
+    assert "the limit 2000" in halted(rig).reason
+    assert rig.position("ETH-USDT-PERP").is_flat
+    assert rig.position().is_flat
+    # The lower limit again: the day was past it.
+    rig.settings = load({**ENVIRON, "LIMITS_MAIN": LOSS})
+    rig.die()
+    control.resume(rig.store, by="web", now=rig.clock())
+    assert "500 was reached today" in rig.alert(rig.send("entry", **ETH))["reason"]
+
+
+def test_a_breach_without_its_limit_as_older_versions_wrote_it_counts_at_any(make_rig: Any) -> None:
+    rig = make_rig()
+    place = {"venue": "PAPER:BINANCE", "account": "MAIN", "now": rig.clock()}
+    with rig.store.write() as tx:
+        assert sentries.breach(tx, limit=Decimal(500), **place)
+        assert not sentries.breach(tx, limit=Decimal(400), **place)
+        assert not sentries.breached(tx, limit=Decimal(600), **place)
+        tx.execute(update(tables.state).where(tables.state.c.value == "500").values(value=""))
+        assert sentries.breached(tx, limit=Decimal(600), **place)
+
+
 def test_a_loss_that_is_realised_halts_without_a_question_to_the_venue(make_rig: Any) -> None:
     rig = make_rig(LIMITS_MAIN=LOSS)
     rig.send("entry", **LONG)
@@ -198,7 +257,7 @@ def test_what_is_open_is_closed_where_that_is_asked_for(make_rig: Any, crashed: 
     rig.price("41700")
     if crashed:
         with rig.store.write() as tx:
-            sentries.breach(tx, venue="PAPER:BINANCE", account="MAIN", now=rig.clock())
+            sentries.breach(tx, venue="PAPER:BINANCE", account="MAIN", limit=Decimal(500), now=rig.clock())
     watch(rig)
     watch(rig)
     for symbol in ("BTC-USDT-PERP", "ETH-USDT-PERP"):

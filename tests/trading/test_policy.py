@@ -218,6 +218,7 @@ def test_the_effective_time_is_never_after_the_receipt() -> None:
         ({"max_orders_per_minute": 5}, {"orders_last_minute": 6}, "max_orders_per_minute: 6 sent of 5"),
         ({"max_daily_loss": D(100)}, {"day_pnl": D("-100")}, "P&L is -100, the limit 100"),
         ({"max_daily_loss": D(100)}, {"day_pnl": None}, "cannot be known"),
+        ({"max_daily_loss": D(100)}, {"day_pnl": D(5), "day_is_over": True}, "100 was reached today"),
     ],
 )
 def test_a_limit_that_is_reached_refuses_entries(
