@@ -35,12 +35,12 @@ class Losses:
         self._intake = intake
         self._clock = clock
 
-    def look(self, venue: str, account: str, rules: AccountRules) -> None:
+    def look(self, venue: str, account: str, rules: AccountRules) -> bool:
         """Halts, and closes where that is asked for, if the day has lost too much. Asks the venue only while
-        something is open. Raises StoreUnavailable."""
+        something is open: False if it did not say. Raises StoreUnavailable."""
         limit, now = rules.limits.max_daily_loss, self._clock()
         if limit is None:
-            return
+            return True
         with self._store.read() as tx:
             lanes = orders.open_lanes(tx, venue=venue, account=account)
             total = daily.realised(tx, Lane(venue, account, ""), now)
@@ -51,18 +51,19 @@ class Losses:
                     made = daily.with_open(self._store, self._venues.exchange(lane), lane, total)
                 except Denied as denied:
                     log.warning("%s: the day's P&L cannot be known: %s", lane, denied.reason)
-                    return
+                    return False
                 if made is None:
-                    return
+                    return False
                 total = made
             if not over_daily_loss(day_pnl=total, max_daily_loss=limit):
-                return
+                return True
             told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
             self._halt(venue, account, limit, f"{BY} of {account}: {told} (LIMITS_{account})")
         if rules.flatten:
             # With the limit in it: what was closed at a lower one may have been entered anew since.
             name = f"{BY} {plain(limit)} {now.date().isoformat()}"
             close(self._store, self._intake, lanes, by=BY, name=name)
+        return True
 
     def _halt(self, venue: str, account: str, limit: Decimal, reason: str) -> None:
         with self._store.write() as tx:

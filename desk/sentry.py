@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 
 from desk.intake import Intake
 from desk.losses import Losses
@@ -67,28 +68,47 @@ class Sentry:
             self._busy.release()
 
     def _watch(self, venue: str, account: str) -> None:
+        place = (venue, account)
+        is_new = place not in self._seen
+        count = partial(self._count, venue, account)
+        # Held against our records only where there is a reason to ask.
+        is_due = is_new or self._muster.is_due(venue, account)
+        if is_due and self._in_turn("muster", venue, account, count, at_once=is_new):
+            self._seen.add(place)
+        known = self._settings.accounts.get(account)
+        if known is not None and known.rules.limits.max_daily_loss is not None:
+            self._in_turn("losses", venue, account, partial(self._losses.look, venue, account, known.rules))
+
+    def _count(self, venue: str, account: str) -> bool:
+        self._muster.look(venue, account)
+        return True
+
+    def _in_turn(
+        self, what: str, venue: str, account: str, look: Callable[[], bool], *, at_once: bool = False
+    ) -> bool:
+        """Looks when the turn is this process's, or `at_once`; whether that was done.
+
+        One that fails is left to the other processes: this one may be the only one that the venue does not
+        hear.
+        """
+        until = self._clock() + EVERY
+        if not at_once and not self._is_time(what, venue, account, until):
+            return False
         try:
-            self._count(venue, account)
-            known = self._settings.accounts.get(account)
-            limit = known.rules.limits.max_daily_loss if known is not None else None
-            if known is not None and limit is not None and self._is_time("losses", venue, account):
-                self._losses.look(venue, account, known.rules)
+            if look():
+                return True
         except (VenueError, Denied) as error:
             log.warning("%s %s is not looked after now: %s", venue, account, error)
+        if not at_once:
+            self._next[what, venue, account] = self._clock() + EVERY
+            with self._store.write() as tx:
+                sentries.give_back(tx, what=what, venue=venue, account=account, until=until)
+        return False
 
-    def _count(self, venue: str, account: str) -> None:
-        """Holds the account's positions against our records, where there is a reason to ask."""
-        place = (venue, account)
-        if place in self._seen and not self._muster.is_due(venue, account):
-            return
-        if place not in self._seen or self._is_time("muster", venue, account):
-            self._muster.look(venue, account)
-            self._seen.add(place)
-
-    def _is_time(self, what: str, venue: str, account: str) -> bool:
-        now, key = self._clock(), (what, venue, account)
+    def _is_time(self, what: str, venue: str, account: str, until: datetime) -> bool:
+        key, now = (what, venue, account), until - EVERY
         if now < self._next.get(key, now):
             return False
-        self._next[key] = now + EVERY
+        self._next[key] = until
         with self._store.write() as tx:
             return sentries.take(tx, what=what, venue=venue, account=account, now=now, every=EVERY)

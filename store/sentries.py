@@ -45,6 +45,12 @@ def take(tx: Connection, *, what: str, venue: str, account: str, now: datetime, 
     return tx.execute(taken.returning(state.c.key)).first() is not None
 
 
+def give_back(tx: Connection, *, what: str, venue: str, account: str, until: datetime) -> None:
+    """It is time again at once: who had taken it, to `until`, could not do it. Nobody else is disturbed."""
+    state = tables.state.c
+    tx.execute(delete(tables.state).where(state.key == f"{_NEXT}{what} {venue} {account}", state.at == until))
+
+
 def breach(tx: Connection, *, venue: str, account: str, limit: Decimal, now: datetime) -> bool:
     """Remembers that an account has lost `limit` today; False if that was known."""
     if breached(tx, venue=venue, account=account, limit=limit, now=now):

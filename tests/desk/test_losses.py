@@ -230,7 +230,7 @@ def test_what_cannot_be_known_halts_nothing_until_it_can(make_rig: Any) -> None:
     rig = make_rig(LIMITS_MAIN=LOSS)
     rig.send("entry", **LONG)
     rig.price("41700")
-    rig.flaky().order_fault("unreachable", at=0, verb="positions")
+    rig.flaky().order_fault("unreachable", at=0, verb="positions", times=2)
     watch(rig)
     assert halted(rig) is None
     watch(rig)
@@ -279,6 +279,24 @@ def test_of_several_processes_one_looks(make_rig: Any) -> None:
     one.watch()
     one.watch()
     assert rig.flaky().calls.count("price") == 1
+
+
+def test_a_process_whose_look_fails_leaves_it_to_the_next(make_rig: Any) -> None:
+    """What one process cannot ask about the positions keeps nobody from seeing the day."""
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    cut, other = sentry(rig), sentry(rig)
+    cut.watch()
+    other.watch()
+    rig.price("41700")
+    rig.clock.advance(5)
+    rig.flaky().order_fault("unreachable", at=0, verb="positions", times=2)
+    cut.watch()
+    assert rig.flaky().calls.count("positions") == 2, "the one look does not depend on the other"
+    assert halted(rig) is None
+    rig.clock.advance(0.3)
+    other.watch()
+    assert halted(rig) is not None
 
 
 def test_paper_is_not_looked_at_while_orders_leave_the_machine(make_rig: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 from desk.sentry import Sentry
 from store import outbox
 from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
+from trading.errors import Unreachable
 from trading.model import InstrumentKind, Lane, Order, OrderType, Role, Side
 
 Lives = Callable[..., Any]
@@ -78,6 +79,35 @@ def test_a_position_under_guard_costs_few_requests(lives: Lives) -> None:
     here.life.send("entry", **LONG, **LADDER)
     here.watch(10)
     assert 60 <= here.requests(60) <= 110
+
+
+class Unheard:
+    """The venues of a process that they do not hear."""
+
+    def __init__(self, venues: Any) -> None:
+        self._venues = venues
+
+    def exchange(self, lane: Lane) -> Any:
+        raise Unreachable(lane.venue, "positions", f"{type(self._venues).__name__} are cut off")
+
+
+def test_a_process_that_is_cut_off_leaves_the_account_to_the_next(lives: Lives) -> None:
+    """Its turn comes first, each time."""
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG)
+    cut, other = (
+        Sentry(here.life.store, here.life.settings, here.life.venues, here.life.clock) for _ in range(2)
+    )
+    cut.watch()
+    other.watch()
+    cut._muster._venues = Unheard(here.life.venues)  # type: ignore[assignment]
+    here.life.engine.hand(here.life.account, here.elsewhere, Side.BUY, Decimal(1))
+    for _ in range(6):
+        here.life.clock.advance(2.2)
+        cut.watch()
+        here.life.clock.advance(0.3)
+        other.watch()
+    assert len(here.alarms()) == 1
 
 
 @pytest.mark.parametrize("venue", VENUES)
