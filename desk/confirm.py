@@ -32,7 +32,7 @@ from trading.model import (
     Role,
     plain,
 )
-from trading.protect import Cancel, Close, Send, Swap, closing, covering, protect, protected
+from trading.protect import Cancel, Close, Send, Swap, closing, covering, in_the_way, protect, protected
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
@@ -109,19 +109,23 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
         with work.store.read() as tx:
             halted = switches.halted(tx) is not None
         actions = _missing(work, view, keep=keep, halted=halted, leaving=leaving)
-        if view.drifting:
-            # Nothing is taken away while the venue and our fills disagree.
+        if view.drifting and not any(isinstance(action, Close) for action in actions):
+            # Nothing is taken away while the venue and our fills disagree, but for what a close ends.
             actions = tuple(action for action in actions if not isinstance(action, Cancel | Swap))
         overdue = _watch_naked(work, view)
         # After a restart the clock may have run out while nobody could try: one try comes first.
-        if overdue is not None and (attempt or not actions):
-            actions = (overdue,)
+        if overdue and (attempt or not actions):
+            actions = overdue
         if not actions:
             return _rest(work, view)
+        refused: Order | None = None
         for action in actions:
             done = _do(work, action)
             if isinstance(action, Close) and done is not None and done.status is OrderStatus.REJECTED:
-                return Later(work.clock() + patience(done.attempt))
+                refused = done
+        # A venue may refuse it for what has been taken back right behind it: then it is tried again at once.
+        if refused is not None and (refused.attempt > 1 or len(actions) == 1):
+            return Later(work.clock() + patience(refused.attempt))
     return Later(work.clock() + WATCH)
 
 
@@ -421,31 +425,32 @@ def _rest(work: Work, view: View) -> View | Later:
     return view
 
 
-def _watch_naked(work: Work, view: View) -> Close | None:
+def _watch_naked(work: Work, view: View) -> tuple[parts.Change, ...]:
     """Remembers since when a position has no proved stop; what ends it once that is too long."""
     trade, position = view.state.trade, view.position
     if trade is None or is_protected(work, view):
-        return None
+        return ()
     now = work.clock()
     since = view.state.naked_since
     if since is None:
         with work.store.write() as tx:
             orders.set_naked(tx, work.claim, since=now)
-        return None
+        return ()
     if now - since < NAKED_LIMIT or view.doubt(Role.CLOSE) is not None:
-        return None
+        return ()
     reason = f"no stop was proved within {NAKED_LIMIT.total_seconds():.0f} s"
     if work.capabilities.coins:
-        return parts.close_naked(
+        close = parts.close_naked(
             position=position,
             trade=trade,
             unsettled=view.state.unsettled,
             instrument=work.exchange.instrument(work.lane.symbol),
             reason=reason,
         )
+        return () if close is None else (close,)
     attempt = 1 + sum(order.role is Role.CLOSE for order in trade.orders)
     order = closing(position=position, intent_id=trade.intent_id, attempt=attempt)
-    return Close(order=order, reason=reason)
+    return (Close(order=order, reason=reason), *in_the_way(view.state.unsettled))
 
 
 def _wants_stop(view: View) -> bool:

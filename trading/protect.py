@@ -158,6 +158,12 @@ def closing(*, position: Position, intent_id: str, attempt: int) -> Order:
     )
 
 
+def in_the_way(unsettled: Sequence[Order]) -> list[Cancel]:
+    """What rests and would stand in the way of a close, or open anew what it ends."""
+    resting = (order for order in unsettled if order.status.is_open)
+    return [Cancel(order=order) for order in resting if order.role in (Role.ENTRY, Role.TARGET)]
+
+
 def stop_order(*, position: Position, intent_id: str, trigger_price: Decimal, attempt: int) -> Order:
     """A reduce-only stop for the whole position.
 
@@ -214,8 +220,7 @@ def _held(
     halted: bool,
 ) -> list[Action]:
     """What our open position needs."""
-    # They would stand in the way of the close, or open anew what it ends.
-    room = [Cancel(order=o) for o in unsettled if o.role in (Role.ENTRY, Role.TARGET) and o.status.is_open]
+    room = in_the_way(unsettled)
     if any(order.role is Role.CLOSE and not order.status.is_final for order in unsettled):
         return [*room]
     stop = _stop(position, trade, unsettled, price, keep)

@@ -208,3 +208,32 @@ def test_a_start_brings_venue_and_records_together_before_anything_trades(lives:
     begun = [each for each in here.life.alert(second)["timeline"] if each["event"] == "submitted"]
     assert closed[0]["detail"] == "the position is flat and nothing rests"
     assert closed[0]["at"] <= begun[0]["at"]
+
+
+def test_a_close_that_its_own_targets_stand_in_the_way_of_is_tried_again_at_once(lives: Lives) -> None:
+    """The stop goes by another's hand and the price through it; the venue counts targets as closes."""
+    here = Guarded(lives("BINANCE"))
+    alert_id = here.life.send("entry", **LONG, **LADDER)
+    here.watch(3)
+    here.life.account.cancel(here.life.stops()[0].id)
+    here.life.engine.move(here.life.market.symbol, Decimal(41400))
+    here.watch(2)
+    assert here.life.position == 0
+    assert here.life.resting == []
+    closes = [o["status"] for o in here.life.alert(alert_id)["orders"] if o["role"] == "close"]
+    assert closes == ["REJECTED", "FILLED"]
+
+
+def test_a_close_for_want_of_a_stop_takes_the_targets_out_of_its_way(lives: Lives) -> None:
+    """Each stop that replaces the one that went is in doubt until it is proved lost, for more than 5 s."""
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG, **LADDER)
+    here.watch(3)
+    here.life.account.cancel(here.life.stops()[0].id)
+    here.life.server.reset_log()
+    for number in range(1, 5):
+        here.life.server.fault("unknown_before", ("POST /fapi/v1/algoOrder", number))
+    here.watch(9)
+    assert here.life.position == 0
+    assert here.life.resting == []
+    assert any("no stop was proved within 5 s" in text for text in here.alarms())
