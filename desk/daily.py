@@ -1,36 +1,67 @@
 """An account's day in money: what was realised since midnight UTC, fees taken off, and what is open now.
 
-Asks and adds; must never count a doubt as nothing: what cannot be known is None.
+Asks and adds; must never count a doubt as nothing: what cannot be known is None, or Unread.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
 from exchanges import Exchange
-from store import Store, Transaction, orders
+from store import Transaction, orders
 from trading.errors import VenueError
-from trading.model import InstrumentKind, Lane, Position
-from trading.pnl import unrealised
+from trading.model import ZERO, Lane, Position
+from trading.pnl import Ledger, unrealised
 from trading.symbols import split
 
 log = logging.getLogger(__name__)
 
 
-def realised(tx: Transaction, lane: Lane, now: datetime) -> Decimal:
-    """What the account of a lane made since midnight, in quote units."""
+class Unread(Exception):
+    """The venue shows less open than our books: what was closed there, and at what price, is not read yet."""
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self.lanes = lanes
+        super().__init__(f"what closed {', '.join(lane.symbol for lane in lanes)} is not read yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the journal knew at one moment: what was realised since midnight, and what is open."""
+
+    realised: Decimal
+    ledgers: Mapping[Lane, Ledger]
+
+
+def books(tx: Transaction, *, venue: str, account: str, now: datetime) -> Books:
+    """An account's books, in quote units. To be read before the venue is asked, and in one transaction: what
+    is closed afterwards is then missing in both halves, and shows.
+    """
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return orders.realised_since(tx, venue=lane.venue, account=lane.account, since=midnight)
+    return Books(
+        realised=orders.realised_since(tx, venue=venue, account=account, since=midnight),
+        ledgers=orders.ledgers(tx, venue=venue, account=account),
+    )
 
 
-def with_open(store: Store, exchange: Exchange, lane: Lane, made: Decimal) -> Decimal | None:
-    """`made` and what is open of the lane's kind of instrument now; None if the venue does not say."""
-    total = made
+def with_open(exchange: Exchange, lane: Lane, known: Books, made: Decimal) -> Decimal | None:
+    """`made` and what is open of the lane's kind of instrument now; None if the venue does not say. Raises
+    Unread where it is ahead of the books.
+    """
+    total, kind = made, split(lane.symbol)[2]
+    held: Sequence[Position]
+    mine = {each: ledger for each, ledger in known.ledgers.items() if split(each.symbol)[2] is kind}
     try:
-        for position in _open(store, exchange, lane):
+        if exchange.capabilities(lane.symbol).coins:
+            held = _coins(mine)
+        else:
+            held = exchange.positions()
+            _need_read(mine, held)
+        for position in held:
             price = exchange.price(position.symbol)
             total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
     except VenueError as error:
@@ -39,16 +70,24 @@ def with_open(store: Store, exchange: Exchange, lane: Lane, made: Decimal) -> De
     return total
 
 
-def _open(store: Store, exchange: Exchange, lane: Lane) -> Sequence[Position]:
-    """What the account has open; where the venue knows no positions, what our own books say."""
-    if not exchange.capabilities(lane.symbol).coins:
-        return exchange.positions()
-    held = []
-    with store.read() as tx:
-        for each in orders.open_lanes(tx, venue=lane.venue, account=lane.account):
-            ledger = orders.lane_state(tx, each).ledger
-            if split(each.symbol)[2] is InstrumentKind.SPOT and ledger.quantity > 0:
-                held.append(
-                    Position(symbol=each.symbol, quantity=ledger.quantity, average_price=ledger.average_price)
-                )
-    return held
+def _need_read(mine: Mapping[Lane, Ledger], held: Iterable[Position]) -> None:
+    """Raises Unread where a position is smaller at the venue than in the books, or on the other side. What
+    has grown made nothing yet.
+    """
+    there = {position.symbol: position.quantity for position in held}
+    behind = []
+    for lane, ledger in mine.items():
+        left = there.get(lane.symbol, ZERO)
+        if left * ledger.quantity < 0 or abs(left) < abs(ledger.quantity):
+            behind.append(lane)
+    if behind:
+        raise Unread(sorted(behind, key=lambda lane: lane.symbol))
+
+
+def _coins(mine: Mapping[Lane, Ledger]) -> list[Position]:
+    """What our own books say, where the venue knows no positions."""
+    return [
+        Position(symbol=lane.symbol, quantity=ledger.quantity, average_price=ledger.average_price)
+        for lane, ledger in mine.items()
+        if ledger.quantity > 0
+    ]

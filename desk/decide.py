@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from desk import daily
 from desk.intake import is_paper
 from desk.question import question, would_be
 from desk.stages import mark
+from desk.view import DRIFT_LIMIT, WATCH
 from desk.work import Work
 from store import Transaction, journal, orders, outbox, sentries, switches
 from store.journal import Intent
@@ -23,6 +25,9 @@ from trading.model import ZERO, AlertKind, IntentStatus, Limits
 from trading.policy import Decision, History
 
 log = logging.getLogger(__name__)
+
+#: How long an entry waits for what was closed elsewhere to be read, before it is refused.
+READ_WITHIN = DRIFT_LIMIT + 2 * WATCH
 
 _EVENTS = {
     IntentStatus.APPROVED: IntentEvent.APPROVE,
@@ -196,7 +201,8 @@ def _drift(work: Work, intent: Intent) -> str | None:
 def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, History]:
     """Whether trading is halted, and what happened before this intent, as far as its limits need it."""
     lane, limits = work.lane, work.rules.limits if work.rules else Limits()
-    others, sent, realised, is_over = 0, 0, ZERO, False
+    others, sent, is_over = 0, 0, False
+    read: daily.Books | None = None
     with work.store.read() as tx:
         halted = switches.halted(tx) is not None
         effective_at, traded_at = orders.last_entry(tx, lane, but=intent.id)
@@ -207,16 +213,42 @@ def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, His
             since = now - timedelta(minutes=1)
             sent = orders.made_since(tx, venue=lane.venue, account=lane.account, since=since, but=intent.id)
         if limits.max_daily_loss is not None:
-            realised = daily.realised(tx, lane, now)
+            read = daily.books(tx, venue=lane.venue, account=lane.account, now=now)
             is_over = sentries.breached(
                 tx, venue=lane.venue, account=lane.account, limit=limits.max_daily_loss, now=now
             )
-    watched = limits.max_daily_loss is not None and intent.kind is AlertKind.ENTRY and not is_over
+    pnl: Decimal | None = ZERO
+    doubt = ""
+    if read is not None and intent.kind is AlertKind.ENTRY and not is_over:
+        pnl, doubt = _day(work, intent, read)
     return halted, History(
         last_entry_at=effective_at,
         last_entry_traded_at=traded_at,
         open_positions=others,
         orders_last_minute=sent,
-        day_pnl=daily.with_open(work.store, work.exchange, work.lane, realised) if watched else realised,
+        day_pnl=pnl,
+        day_doubt=doubt,
         day_is_over=is_over,
     )
+
+
+def _day(work: Work, intent: Intent, read: daily.Books) -> tuple[Decimal | None, str]:
+    """The account's day in money, or None and the reason. Raises Unread while that is worth waiting for."""
+    try:
+        return daily.with_open(work.exchange, work.lane, read, read.realised), ""
+    except daily.Unread as unread:
+        now = work.clock()
+        with work.store.write() as tx:
+            first = journal.told_at(tx, intent.id, "waits", str(unread))
+            if first is None:
+                journal.tell(tx, intent.id, "waits", str(unread), now)
+        # What gets out waits for no entry.
+        with work.store.read() as tx:
+            later = [other for other in journal.undone(tx, work.lane) if other.seq > intent.seq]
+        hurries = any(other.kind in (AlertKind.EXIT, AlertKind.BREAKEVEN) for other in later)
+        if hurries or (first is not None and now - first >= READ_WITHIN):
+            return None, str(unread)
+        for lane in unread.lanes:
+            with work.store.write() as tx:
+                journal.look_at(tx, lane=lane, now=now)
+        raise

@@ -14,11 +14,12 @@ from datetime import datetime, timedelta
 from desk import decide, execute
 from desk.breakeven import breakeven
 from desk.confirm import alarm, guard
+from desk.daily import Unread
 from desk.execute import Ended
 from desk.logs import about
 from desk.stages import mark
 from desk.stance import gate
-from desk.view import LONGEST_REST, WATCH
+from desk.view import LONGEST_REST, SOON, WATCH
 from desk.work import Later, Stopping, Work
 from store import journal, orders
 from store.journal import Intent
@@ -91,6 +92,9 @@ def _safely(work: Work, intent: Intent, *, is_new: bool) -> tuple[IntentStatus, 
         return _advance(work, intent, is_new=is_new)
     except (Stopping, LostClaim, StoreUnavailable):
         raise
+    except Unread as unread:
+        log.info("%s", unread)
+        return _status(work, intent), work.clock() + 2 * SOON
     except VenueError as error:
         log.warning("%s: %s", work.lane, error)
         work.failures.append(error)

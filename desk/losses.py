@@ -42,16 +42,19 @@ class Losses:
         if limit is None:
             return True
         with self._store.read() as tx:
-            lanes = orders.open_lanes(tx, venue=venue, account=account)
-            total = daily.realised(tx, Lane(venue, account, ""), now)
+            read = daily.books(tx, venue=venue, account=account, now=now)
             known = sentries.breached(tx, venue=venue, account=account, limit=limit, now=now)
+        lanes, total = list(read.ledgers), read.realised
         if not known:
             for lane in {key_of(lane): lane for lane in lanes}.values():
                 try:
-                    made = daily.with_open(self._store, self._venues.exchange(lane), lane, total)
+                    made = daily.with_open(self._venues.exchange(lane), lane, read, total)
                 except Denied as denied:
                     log.warning("%s: the day's P&L cannot be known: %s", lane, denied.reason)
                     return False
+                except daily.Unread as unread:
+                    log.info("%s %s: the day's P&L is not known yet: %s", venue, account, unread)
+                    return True
                 if made is None:
                     return False
                 total = made

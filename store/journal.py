@@ -131,8 +131,13 @@ def headline(alert: Alert, reason: str) -> str:
 
 def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
     """Whether the story of an alert holds this very line already."""
+    return told_at(tx, alert_id, event, detail) is not None
+
+
+def told_at(tx: Connection, alert_id: str, event: str, detail: str) -> datetime | None:
+    """Since when the story of an alert holds this very line, if it does."""
     same = and_(events.c.alert_id == alert_id, events.c.event == event, events.c.detail == detail)
-    return tx.execute(select(events.c.seq).where(same).limit(1)).first() is not None
+    return tx.execute(select(events.c.at).where(same).order_by(events.c.seq).limit(1)).scalar()
 
 
 def wake(tx: Connection, *, symbol: str, now: datetime) -> None:

@@ -335,12 +335,17 @@ def last_entry(tx: Connection, lane: Lane, *, but: str) -> tuple[datetime | None
 
 def open_lanes(tx: Connection, *, venue: str, account: str) -> list[Lane]:
     """Lanes of an account that hold a position or follow a trade."""
+    return list(ledgers(tx, venue=venue, account=account))
+
+
+def ledgers(tx: Connection, *, venue: str, account: str) -> dict[Lane, pnl.Ledger]:
+    """The open lanes of an account, each with what our fills make of it."""
     rows = tx.execute(select(positions).where(positions.c.venue == venue, positions.c.account == account))
-    return [
-        Lane(row.venue, row.account, row.symbol)
+    return {
+        Lane(row.venue, row.account, row.symbol): _ledger(row)
         for row in rows
         if row.quantity != 0 or row.intent_id is not None
-    ]
+    }
 
 
 def made_since(tx: Connection, *, venue: str, account: str, since: datetime, but: str) -> int:

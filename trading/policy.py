@@ -42,7 +42,8 @@ class History:
     the account's other instruments, since an entry replaces what is open on its own.
     `orders_last_minute` counts the orders that the account sent in the last 60 s. `day_pnl` is the
     account's P&L of the day after fees, open positions included, in quote units; None when it
-    cannot be known. `day_is_over`: it has been at `max_daily_loss` or below it today, whatever it is now.
+    cannot be known, with the reason in `day_doubt` if there is one. `day_is_over`: it has been at
+    `max_daily_loss` or below it today, whatever it is now.
     """
 
     last_entry_at: datetime | None
@@ -50,6 +51,7 @@ class History:
     open_positions: int
     orders_last_minute: int
     day_pnl: Decimal | None
+    day_doubt: str = ""
     day_is_over: bool = False
 
 
@@ -351,7 +353,8 @@ def _daily_loss(alert: Alert, limits: Limits, history: History, now: datetime) -
         reached = f"the limit {plain(limits.max_daily_loss)} was reached today"
         return False, f"max_daily_loss: {reached}, nothing is entered until midnight UTC"
     if history.day_pnl is None:
-        return False, "max_daily_loss: today's P&L cannot be known now"
+        why = f": {history.day_doubt}" if history.day_doubt else ""
+        return False, f"max_daily_loss: today's P&L cannot be known now{why}"
     told = f"today's P&L is {plain(history.day_pnl)}, the limit {plain(limits.max_daily_loss)}"
     is_kept = not over_daily_loss(day_pnl=history.day_pnl, max_daily_loss=limits.max_daily_loss)
     return is_kept, f"max_daily_loss: {told}"

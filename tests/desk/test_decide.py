@@ -187,3 +187,58 @@ def test_the_log_says_what_became_of_an_alert(rig: Any, caplog: pytest.LogCaptur
         "AWAITING_APPROVAL: this route always asks first",
         "DECLINED: declined by web",
     ]
+
+
+# --- what was closed elsewhere and is not read yet ------------------------------------------------------
+
+ETH = {"ticker": "ETHUSDT.P", "action": "buy", "price": "3000", "long SL": "2900"}
+UNREAD = "what closed BTC-USDT-PERP is not read yet"
+
+
+def stopped_unread(make_rig: Any, *, verb: str, times: int) -> Any:
+    """A loss of 1000 at the venue that our books do not have: what would tell it fails so often."""
+    rig = make_rig(LIMITS_MAIN='{"max_daily_loss": 500}')
+    rig.send("entry", **LONG)
+    rig.flaky().order_fault("unreachable", at=0, verb=verb, times=times)
+    rig.price("41400")
+    assert rig.position().is_flat
+    return rig
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_an_entry_waits_until_the_loss_of_another_instrument_is_read(make_rig: Any, asked: bool) -> None:
+    rig = stopped_unread(make_rig, verb="fills", times=3)
+    alert_id = rig.send("entry", route=Route.STUDY if asked else Route.ORDER, **ETH)
+    if asked:
+        rig.wait(1)
+        rig.vote(alert_id, approve=True)
+    rig.wait(3)
+    assert rig.status(alert_id) == "DENIED"
+    assert "max_daily_loss: today's P&L is -1" in rig.alert(alert_id)["reason"]
+    waits = [each["detail"] for each in rig.alert(alert_id)["timeline"] if each["event"] == "waits"]
+    assert waits == [UNREAD]
+
+
+def test_an_entry_does_not_wait_for_ever_for_what_is_not_read(make_rig: Any) -> None:
+    rig = stopped_unread(make_rig, verb="look", times=1000)
+    alert_id = rig.send("entry", **ETH)
+    rig.wait(8)
+    assert rig.status(alert_id) == "RECEIVED"
+    rig.wait(2)
+    assert rig.alert(alert_id)["reason"] == (
+        f"max_daily_loss: today's P&L cannot be known now: {UNREAD} (LIMITS_MAIN)"
+    )
+
+
+def test_an_exit_does_not_wait_behind_an_entry_that_does(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN='{"max_daily_loss": 5000}')
+    rig.send("entry", **LONG)
+    rig.send("entry", **ETH)
+    rig.flaky().order_fault("unreachable", at=0, verb="fills", times=1000)
+    rig.price("41400")
+    again = rig.send("entry", **{**ETH, "price": "3001"})
+    assert rig.status(again) == "RECEIVED"
+    rig.send("exit", ticker="ETHUSDT.P")
+    assert rig.status(again) == "DENIED"
+    assert UNREAD in rig.alert(again)["reason"]
+    assert rig.position("ETH-USDT-PERP").is_flat

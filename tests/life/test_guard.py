@@ -237,3 +237,17 @@ def test_a_close_for_want_of_a_stop_takes_the_targets_out_of_its_way(lives: Live
     assert here.life.position == 0
     assert here.life.resting == []
     assert any("no stop was proved within 5 s" in text for text in here.alarms())
+
+
+@pytest.mark.parametrize("venue", ["BINANCE", "BYBIT"])
+def test_the_loss_of_a_stop_counts_before_its_fill_is_read(lives: Lives, venue: str) -> None:
+    life = lives(venue, LIMITS_MAIN='{"max_daily_loss": 500}')
+    life.send("entry", **LONG)
+    life.wait(4)
+    life.engine.move("ETH-USDT-PERP", Decimal(3000))
+    life.engine.move(life.market.symbol, Decimal(41400))
+    ticker = life.market.ticker.replace("BTC", "ETH")
+    refused = life.send("entry", ticker=ticker, action="buy", price="3000", **{"long SL": "2900"})
+    life.wait(2)
+    assert life.status(refused) == "DENIED"
+    assert "today's P&L is -1" in life.alert(refused)["reason"]
