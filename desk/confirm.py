@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from desk import coins, fence, heels
+from desk import coins, fence, heels, strangers
 from desk.stages import mark
 from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Later, Work
@@ -104,7 +104,7 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
     """
     for attempt in range(_ROUNDS):
         view = catch_up(work)
-        if _swept(work, view):
+        if _swept(work, view) or strangers.disown(work, view):
             continue
         with work.store.read() as tx:
             halted = switches.halted(tx) is not None
@@ -113,6 +113,10 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
             # Nothing is taken away while the venue and our fills disagree, but for what a close ends.
             actions = tuple(action for action in actions if not isinstance(action, Cancel | Swap))
         overdue = _watch_naked(work, view)
+        if strangers.may_be(work, view):
+            # A stop may lie there for a while; nothing is sold.
+            actions = tuple(a for a in actions if isinstance(a, Send) and a.order.role is Role.STOP)
+            overdue = ()
         # After a restart the clock may have run out while nobody could try: one try comes first.
         if overdue and (attempt or not actions):
             actions = overdue

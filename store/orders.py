@@ -358,9 +358,10 @@ def made_since(tx: Connection, *, venue: str, account: str, since: datetime, but
     ).scalar_one()
 
 
-def fills_of(tx: Connection, lane: Lane) -> list[Fill]:
-    """Every fill of a lane, oldest first."""
-    rows = tx.execute(select(fills).where(at(fills, lane)).order_by(fills.c.seq))
+def fills_of(tx: Connection, lane: Lane, *, since: datetime | None = None) -> list[Fill]:
+    """Every fill of a lane, or those from `since` on, in the order in which they were told."""
+    wanted = select(fills).where(at(fills, lane)).order_by(fills.c.seq)
+    rows = tx.execute(wanted if since is None else wanted.where(fills.c.at >= since))
     return [
         Fill(**{name: getattr(row, name) for name in _FILL_FIELDS} | {"side": Side(row.side)}) for row in rows
     ]

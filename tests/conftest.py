@@ -86,7 +86,15 @@ _SQLITE_FIRST = frozenset(
 #: What these show, each venue's own tests show of its adapter: here each test is one venue's, the next one
 #: another's; at the other venues they are slow tests.
 _IN_TURN = frozenset(
-    {"test_crashes.py", "test_fence.py", "test_guard.py", "test_life.py", "test_spot.py", "test_trouble.py"}
+    {
+        "test_crashes.py",
+        "test_fence.py",
+        "test_guard.py",
+        "test_life.py",
+        "test_spot.py",
+        "test_strangers.py",
+        "test_trouble.py",
+    }
 )
 
 

@@ -22,12 +22,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from itertools import dropwhile
+from itertools import accumulate, dropwhile, takewhile
 
 from trading.ladder import client_order_id, targets
 from trading.model import (
     ZERO,
     Direction,
+    Fill,
     Instrument,
     Order,
     OrderStatus,
@@ -253,9 +254,42 @@ def _reach(position: Position, trade: Trade) -> Decimal:
 
 def is_over(trade: Trade) -> bool:
     """A stop or a close took from it: what is left of the entry would open it anew."""
-    # A close that stands before the entry made room for it.
-    later = dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
+    later = _since_entry(trade)
     return any(order.role in (Role.STOP, Role.CLOSE) and order.filled_quantity > 0 for order in later)
+
+
+def seems_closed(trade: Trade) -> bool:
+    """Whether the trade's orders, by their own word, closed all that its entry entered, which has ended."""
+    entry = trade.entry
+    if not entry.status.is_final or not entry.filled_quantity:
+        return False
+    left = sum((order.side.sign * order.filled_quantity for order in _since_entry(trade)), ZERO)
+    return left * trade.side.sign <= 0
+
+
+def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
+    """Whether nothing of an open position is the trade's, whose entry has ended: it is on the other side, or
+    has been flat since the trade's own orders closed it.
+
+    `fills` are all executions since the entry left, whoever's, oldest first; where they do not prove it, the
+    position counts as the trade's.
+    """
+    name, sign = trade.entry.client_order_id, trade.side.sign
+    if position.is_flat or not trade.entry.status.is_final:
+        return False
+    if not is_of(position, trade):
+        return True
+    entered = sum((fill.quantity for fill in fills if fill.client_order_id == name), ZERO)
+    if not seems_closed(trade) or entered != trade.entry.filled_quantity:
+        return False
+    since = takewhile(lambda fill: fill.client_order_id != name, reversed(fills))
+    before = accumulate((-fill.side.sign * fill.quantity for fill in since), initial=position.quantity)
+    return any(quantity * sign <= 0 for quantity in before)
+
+
+def _since_entry(trade: Trade) -> Iterator[Order]:
+    """Its orders from the entry on: a close that stands before it made room for it."""
+    return dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
 
 
 def _covers(order: Order, position: Position) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +27,7 @@ from tests.trading.lanes import (
     trade_of,
 )
 from trading import protect as module
-from trading.model import ZERO, Order, OrderStatus, Position, Role, Rung, Side
+from trading.model import ZERO, Fill, Order, OrderStatus, Position, Role, Rung, Side
 from trading.protect import (
     ATTEMPTS,
     Action,
@@ -36,6 +37,7 @@ from trading.protect import (
     behind,
     closing,
     covering,
+    is_spent,
     protect,
     protected,
     stop_order,
@@ -262,6 +264,77 @@ def test_what_is_flat_is_swept() -> None:
     assert brief(ask(orders, 0, trade=None)) == swept
     assert brief(ask(orders, 0, keep={OTHER})) == swept[:2]
     assert brief(ask(orders, 0, keep={ID})) == swept[2:]
+
+
+def executions(*signed: str) -> list[Fill]:
+    """`+2 a-e` is 2 bought by the trade's entry, `-1` 1 sold by somebody else."""
+    made = []
+    for number, (quantity, *name) in enumerate(each.split() for each in signed):
+        fill = Fill(
+            trade_id=str(number),
+            symbol=PERP.symbol,
+            client_order_id=name[0].replace("a", ID, 1) if name else None,
+            venue_order_id=str(number),
+            side=Side.BUY if D(quantity) > 0 else Side.SELL,
+            quantity=abs(D(quantity)),
+            price=D(100),
+            fee=ZERO,
+            fee_currency="USDT",
+            at=datetime(2026, 1, 5, tzinfo=UTC),
+        )
+        made.append(fill)
+    return made
+
+
+STOPPED = {"sl": S.FILLED, "tp1": S.CANCELED, "tp2": S.CANCELED, "tp3": S.CANCELED, "tp": S.CANCELED}
+
+
+@pytest.mark.parametrize(
+    ("expected", "position", "told"),
+    [
+        # It was flat, then somebody bought; or the two came the other way round.
+        (True, "1", ["+2 a-e", "-2 a-sl", "+1"]),
+        (True, "1", ["-3", "+2 a-e", "-3 a-sl", "+2"]),
+        (False, "1", ["+2 a-e", "+1", "-2 a-sl"]),
+        (False, "3", ["+2 a-e", "-1", "+1", "-1", "+2"]),
+        # What stood before the entry says nothing about what came after it.
+        (False, "2", ["+2", "-2 a-sl", "+2 a-e"]),
+        # Not all executions are known, or not whose they are.
+        (False, "1", ["+1 a-e", "-2 a-sl", "+1"]),
+        (False, "1", ["+2", "-2 a-sl", "+1"]),
+        (False, "1", []),
+        # On the other side nothing can be ours, whatever is known; and of nothing, nobody asks.
+        (True, "-1", []),
+        (False, "0", ["+2 a-e", "-2 a-sl"]),
+    ],
+)
+@pytest.mark.parametrize("side", list(Side))
+def test_a_trade_is_spent_where_it_is_proved(
+    side: Side, expected: bool, position: str, told: list[str]
+) -> None:
+    orders = [
+        replace(order, status=STOPPED.get(order.client_order_id[21:], S.FILLED)) for order in planned(side)
+    ]
+    orders[:2] = [replace(order, filled_quantity=D(2)) for order in orders[:2]]
+    fills = executions(*told)
+    if side is Side.SELL:
+        fills = [replace(fill, side=Side.SELL if fill.side is Side.BUY else Side.BUY) for fill in fills]
+    open_ = Position(symbol=PERP.symbol, quantity=D(position) * side.sign)
+    assert is_spent(open_, trade_of(orders), fills) is expected
+
+
+def test_a_trade_whose_entry_may_still_fill_or_whose_orders_took_too_little_is_not_spent() -> None:
+    open_ = Position(symbol=PERP.symbol, quantity=D(1))
+    fills = executions("+2 a-e", "-2", "+1")
+    orders = lane(**STOPPED)
+    assert not is_spent(open_, trade_of(orders), fills)
+    orders[1] = replace(orders[1], filled_quantity=D("1.9"))
+    assert not is_spent(open_, trade_of(orders), fills)
+    orders[1] = replace(orders[1], filled_quantity=D(2))
+    assert is_spent(open_, trade_of(orders), fills)
+    orders[0] = replace(orders[0], status=S.PARTIALLY_FILLED)
+    assert not is_spent(open_, trade_of(orders), fills)
+    assert not is_spent(replace(open_, quantity=D(-1)), trade_of(orders), fills)
 
 
 @pytest.mark.parametrize("quantity", [-2, 2])
