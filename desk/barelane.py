@@ -130,8 +130,9 @@ class BareLane:
             stop_price=plan.stop.trigger_price,
             orders=self._of_intent[intent_id],
         )
-        self.last_entry_at = self._clock()
         self._place(plan.entry, stop=plan.stop)
+        if self._orders[plan.entry.client_order_id].status is not OrderStatus.REJECTED:
+            self.last_entry_at = self._clock()
         self.guard()
         return self._concluded(intent_id, plan.entry.client_order_id)
 

@@ -16,7 +16,7 @@ from desk.question import question, would_be
 from desk.stages import mark
 from desk.view import DRIFT_LIMIT, WATCH
 from desk.work import Work
-from store import Transaction, journal, orders, outbox, sentries, switches
+from store import Transaction, journal, orders, outbox, sentries, switches, trades
 from store.journal import Intent
 from trading import policy
 from trading.errors import VenueError
@@ -206,6 +206,10 @@ def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, His
     with work.store.read() as tx:
         halted = switches.halted(tx) is not None
         effective_at, traded_at = orders.last_entry(tx, lane, but=intent.id)
+        if limits.cooldown_s is not None and traded_at is not None:
+            since = now - timedelta(seconds=limits.cooldown_s)
+            if traded_at > since:
+                traded_at = trades.entered_since(tx, lane, since=since, but=intent.id)
         if limits.max_open_positions is not None:
             open_now = orders.open_lanes(tx, venue=lane.venue, account=lane.account)
             others = sum(other != lane for other in open_now)

@@ -11,10 +11,11 @@ from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any
 
-from sqlalchemy import Connection, Row, Table, and_, func, select
+from sqlalchemy import Connection, Row, Table, and_, func, not_, select
 
+from store._lanes import at
 from store.tables import fills, intents, orders, positions
-from trading.model import ZERO, Lane, Role, Side
+from trading.model import ZERO, Lane, OrderStatus, Role, Side
 from trading.rounding import MONEY
 
 
@@ -35,6 +36,23 @@ class Outcome:
     realised: Decimal
     fees: Decimal
     flat_at: datetime | None
+
+
+def entered_since(tx: Connection, lane: Lane, *, since: datetime, but: str) -> datetime | None:
+    """When the lane's newest entry from `since` on was made, other than the intent `but`'s; what the venue
+    refused, or what never reached it, entered nothing.
+    """
+    order = orders.c
+    ended = (OrderStatus.INITIALIZED, OrderStatus.DENIED, OrderStatus.REJECTED)
+    lost = and_(order.status == OrderStatus.EXPIRED, order.venue_order_id.is_(None))
+    newest = (
+        select(order.created_at)
+        .where(at(orders, lane), order.created_at >= since)
+        .where(order.role == Role.ENTRY, order.intent_id != but, order.status.not_in(ended), not_(lost))
+        .order_by(order.seq.desc())
+        .limit(1)
+    )
+    return tx.execute(newest).scalar()
 
 
 def outcome(tx: Connection, intent_id: str) -> Outcome:

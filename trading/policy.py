@@ -38,8 +38,9 @@ class History:
     """What happened before this intent; none of it counts the intent itself.
 
     `last_entry_at` is the effective time (see `effective_at`) of the newest entry traded on this
-    account and instrument, `last_entry_traded_at` when that entry was sent. `open_positions` counts
-    the account's other instruments, since an entry replaces what is open on its own.
+    account and instrument, `last_entry_traded_at` when the newest one was made that the venue did
+    not refuse (None also where that was before the cooldown). `open_positions` counts the account's
+    other instruments, since an entry replaces what is open on its own.
     `orders_last_minute` counts the orders that the account sent in the last 60 s. `day_pnl` is the
     account's P&L of the day after fees, open positions included, in quote units; None when it
     cannot be known, with the reason in `day_doubt` if there is one. `day_is_over`: it has been at
@@ -325,7 +326,7 @@ def _cooldown(alert: Alert, limits: Limits, history: History, now: datetime) -> 
     if limits.cooldown_s is None:
         return True, ""
     if history.last_entry_traded_at is None:
-        return True, "cooldown_s: no entry before"
+        return True, f"cooldown_s: no entry within {limits.cooldown_s} s"
     rest = timedelta(seconds=limits.cooldown_s) - (now - history.last_entry_traded_at)
     if rest > timedelta():
         return False, f"cooldown_s: {_seconds(rest)} of {limits.cooldown_s} s since the last entry are left"

@@ -105,6 +105,16 @@ def test_a_size_that_cannot_be_told_is_refused_all_the_same(make_rig: Any) -> No
     assert "under the minimum" in details(rig, small, "limits")[0]
 
 
+def test_an_entry_that_the_venue_refused_is_no_reason_for_a_cooldown(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN='{"cooldown_s": 600}')
+    rig.flaky().order_fault("refused", at=0, verb="place")
+    assert rig.status(rig.send("entry", **LONG)) == "FAILED"
+    assert rig.status(rig.send("entry", **LONG)) == "DONE"
+    assert "cooldown_s" in rig.alert(rig.send("entry", **LONG))["reason"]
+    rig.clock.advance(600)
+    assert rig.status(rig.send("entry", **LONG)) == "DONE"
+
+
 def test_limits_are_held_again_when_the_turn_comes(make_rig: Any) -> None:
     """Approved while nothing was open, sent when something is."""
     rig = make_rig(LIMITS_MAIN='{"max_open_positions": 1}')
