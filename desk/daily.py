@@ -6,14 +6,15 @@ Asks and adds; must never count a doubt as nothing: what cannot be known is None
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
+from desk.venues import key_of
 from exchanges import Exchange
 from store import Transaction, orders
-from trading.errors import VenueError
+from trading.errors import Denied, VenueError
 from trading.model import ZERO, Lane, Position
 from trading.pnl import Ledger, unrealised
 from trading.symbols import split
@@ -48,25 +49,36 @@ def books(tx: Transaction, *, venue: str, account: str, now: datetime) -> Books:
     )
 
 
-def with_open(exchange: Exchange, lane: Lane, known: Books, made: Decimal) -> Decimal | None:
-    """`made` and what is open of the lane's kind of instrument now; None if the venue does not say. Raises
-    Unread where it is ahead of the books.
+def pnl(
+    known: Books, exchange_of: Callable[[Lane], Exchange], *, lanes: Iterable[Lane] = ()
+) -> Decimal | None:
+    """The day with what is open now, of each kind of instrument that the books have open or `lanes` have.
+
+    None if a venue does not say; raises Unread where it is ahead of the books.
     """
-    total, kind = made, split(lane.symbol)[2]
-    held: Sequence[Position]
+    total = known.realised
+    for lane in {key_of(lane): lane for lane in (*known.ledgers, *lanes)}.values():
+        try:
+            total += _open(exchange_of(lane), lane, known)
+        except (VenueError, Denied) as error:
+            log.warning("%s %s: the day's P&L cannot be known: %s", lane.venue, lane.account, error)
+            return None
+    return total
+
+
+def _open(exchange: Exchange, lane: Lane, known: Books) -> Decimal:
+    """What is open of the lane's kind of instrument, in money."""
+    total, kind = ZERO, split(lane.symbol)[2]
     mine = {each: ledger for each, ledger in known.ledgers.items() if split(each.symbol)[2] is kind}
-    try:
-        if exchange.capabilities(lane.symbol).coins:
-            held = _coins(mine)
-        else:
-            held = exchange.positions()
-            _need_read(mine, held)
-        for position in held:
-            price = exchange.price(position.symbol)
-            total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
-    except VenueError as error:
-        log.warning("%s %s: the day's P&L cannot be known: %s", lane.venue, lane.account, error)
-        return None
+    if exchange.capabilities(lane.symbol).coins:
+        held = _coins(mine)
+    else:
+        # The paper venue has both kinds in one list.
+        held = [position for position in exchange.positions() if split(position.symbol)[2] is kind]
+        _need_read(mine, held)
+    for position in held:
+        price = exchange.price(position.symbol)
+        total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
     return total
 
 

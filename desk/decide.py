@@ -239,7 +239,7 @@ def _circumstances(work: Work, intent: Intent, now: datetime) -> tuple[bool, His
 def _day(work: Work, intent: Intent, read: daily.Books) -> tuple[Decimal | None, str]:
     """The account's day in money, or None and the reason. Raises Unread while that is worth waiting for."""
     try:
-        return daily.with_open(work.exchange, work.lane, read, read.realised), ""
+        return daily.pnl(read, work.exchange_of, lanes=[work.lane]), ""
     except daily.Unread as unread:
         now = work.clock()
         with work.store.write() as tx:

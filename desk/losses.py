@@ -15,9 +15,8 @@ from decimal import Decimal
 
 from desk import daily
 from desk.intake import Intake
-from desk.venues import Venues, key_of
+from desk.venues import Venues
 from store import Store, orders, outbox, sentries, switches, words
-from trading.errors import Denied
 from trading.model import AccountRules, Lane, plain
 from trading.policy import over_daily_loss
 
@@ -44,20 +43,14 @@ class Losses:
         with self._store.read() as tx:
             read = daily.books(tx, venue=venue, account=account, now=now)
             known = sentries.breached(tx, venue=venue, account=account, limit=limit, now=now)
-        lanes, total = list(read.ledgers), read.realised
         if not known:
-            for lane in {key_of(lane): lane for lane in lanes}.values():
-                try:
-                    made = daily.with_open(self._venues.exchange(lane), lane, read, total)
-                except Denied as denied:
-                    log.warning("%s: the day's P&L cannot be known: %s", lane, denied.reason)
-                    return False
-                except daily.Unread as unread:
-                    log.info("%s %s: the day's P&L is not known yet: %s", venue, account, unread)
-                    return True
-                if made is None:
-                    return False
-                total = made
+            try:
+                total = daily.pnl(read, self._venues.exchange)
+            except daily.Unread as unread:
+                log.info("%s %s: the day's P&L is not known yet: %s", venue, account, unread)
+                return True
+            if total is None:
+                return False
             if not over_daily_loss(day_pnl=total, max_daily_loss=limit):
                 return True
             told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
@@ -65,7 +58,7 @@ class Losses:
         if rules.flatten:
             # With the limit in it: what was closed at a lower one may have been entered anew since.
             name = f"{BY} {plain(limit)} {now.date().isoformat()}"
-            close(self._store, self._intake, lanes, by=BY, name=name)
+            close(self._store, self._intake, read.ledgers, by=BY, name=name)
         return True
 
     def _halt(self, venue: str, account: str, limit: Decimal, reason: str) -> None:

@@ -275,6 +275,7 @@ class Runner:
                 clock=self._clock,
                 stopping=self._stop.is_set,
                 observe=self._venues.observe,
+                exchange_of=self._venues.exchange,
                 candles=self._venues.candles,
                 failures=failures,
             )

@@ -39,6 +39,8 @@ class Work:
     clock: Callable[[], datetime]
     stopping: Callable[[], bool]
     observe: Callable[[Lane, Alert, datetime], None]
+    #: The venue of another lane; Denied if this server has none for it.
+    exchange_of: Callable[[Lane], Exchange]
     candles: Callable[[Lane, str], tuple[Sequence[Candle], str]]
     #: What the venue did not do in this run, and ended it early.
     failures: list[VenueError] = field(default_factory=list)

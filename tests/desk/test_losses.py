@@ -247,6 +247,20 @@ def test_what_cannot_be_known_halts_nothing_until_it_can(make_rig: Any) -> None:
     assert halted(rig) is not None
 
 
+def test_what_is_open_counts_once_where_spot_and_perpetuals_are(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **ETH)
+    rig.send("entry", **{**LONG, "ticker": "BTCUSDT"})
+    rig.price("2970", symbol="ETH-USDT-PERP")
+    watch(rig)
+    assert halted(rig) is None
+    rig.price("2950", symbol="ETH-USDT-PERP")
+    refused = rig.send("entry", **LONG)
+    assert "max_daily_loss" in rig.alert(refused)["reason"]
+    watch(rig)
+    assert halted(rig) is not None
+
+
 def test_a_halt_of_a_persons_keeps_its_reason(make_rig: Any) -> None:
     rig = make_rig(LIMITS_MAIN=LOSS)
     rig.send("entry", **LONG)

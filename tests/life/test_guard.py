@@ -10,6 +10,9 @@ import pytest
 
 from desk.sentry import Sentry
 from store import outbox
+from tests.emulator import binance_spot
+from tests.emulator.server import Server
+from tests.life.books import OWN
 from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
 from trading.errors import Unreachable
 from trading.model import InstrumentKind, Lane, Order, OrderType, Role, Side
@@ -251,3 +254,14 @@ def test_the_loss_of_a_stop_counts_before_its_fill_is_read(lives: Lives, venue: 
     life.wait(2)
     assert life.status(refused) == "DENIED"
     assert "today's P&L is -1" in life.alert(refused)["reason"]
+
+
+def test_an_entry_counts_what_is_open_of_the_other_kind_of_instrument(lives: Lives, clock: Any) -> None:
+    engine, dialect = binance_spot.build(clock, own={"BTC": OWN, "BNB": Decimal(5)})
+    with Server(dialect, engine) as spot:
+        engine.move("BTC-USDT", Decimal(41650))
+        life = lives("BINANCE", LIMITS_MAIN='{"max_daily_loss": 500}', BINANCE_SPOT_API_URL=spot.url)
+        life.send("entry", **LONG)
+        life.price("41650")
+        refused = life.send("entry", **LONG, ticker="BTCUSDT")
+        assert "today's P&L is -7" in life.alert(refused)["reason"]
