@@ -17,9 +17,10 @@ from desk.confirm import alarm, guard
 from desk.daily import Unread
 from desk.execute import Ended
 from desk.logs import about
+from desk.pace import next_look
 from desk.stages import mark
 from desk.stance import gate
-from desk.view import LONGEST_REST, SOON, WATCH
+from desk.view import LONGEST_REST, SOON
 from desk.work import Later, Stopping, Work
 from store import journal, orders
 from store.journal import Intent
@@ -217,4 +218,4 @@ def _watch(work: Work, *, look: bool = False) -> datetime | None:
     if guarded.state.trade is None and not guarded.state.unsettled:
         # A person's: what it needs is theirs to say.
         return work.clock() + ALIEN
-    return work.clock() + WATCH
+    return work.clock() + next_look(work, guarded)

@@ -42,6 +42,8 @@ class Capabilities:
     `coins` is spot: the venue knows balances and no positions, so that the quantity of a Position is all that
     the account holds of the coin, whoever bought it; no order only reduces, and a sale that rests locks what
     it sells. Then `pairs` says whether a target and a stop can rest as one, of which one ends the other.
+
+    `looks` is how many a minute one address has room for, beside what trades and protects; None: any number.
     """
 
     protection: Protection
@@ -51,6 +53,7 @@ class Capabilities:
     candles: bool = True
     coins: bool = False
     pairs: bool = True
+    looks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,7 @@ CAPABILITIES = Capabilities(
     receive_window=timedelta(seconds=2),
     margin=timedelta(seconds=1),
     taker_fee=Decimal("0.0007"),
+    looks=300,  # three requests each: three fifths of the 1500 a minute
 )
 
 #: Pages rate-limits and 400-bad-request.

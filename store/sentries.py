@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, exists, or_, select
 
 from store import tables
 from store._engine import as_python_sorts, insert
 from store._lanes import at
 from store.orders import UNSETTLED
-from trading.model import Lane
+from trading.model import Lane, Role
 
 _NEXT = "SENTRY "
 _BREACH = "BREACH "
@@ -109,6 +109,18 @@ def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
     )
     # Amounts are text to the database: 0.000 is not 0 there.
     return {row.symbol: row.quantity for row in rows if row.quantity or row.followed}
+
+
+def followed(tx: Connection, venue: str) -> list[tuple[str, bool]]:
+    """What is traded at a venue now, by whatever account: the symbol, and whether its entry has ended."""
+    place, order = tables.positions.c, tables.orders.c
+    waits = exists().where(
+        order.intent_id == place.intent_id, order.role == Role.ENTRY, order.status.in_(UNSETTLED)
+    )
+    mine = select(place.symbol, waits.label("waits")).where(
+        place.venue == venue, place.intent_id.is_not(None)
+    )
+    return [(row.symbol, not row.waits) for row in tx.execute(mine)]
 
 
 def symbols(tx: Connection, *, venue: str, account: str) -> list[str]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from desk.sentry import Sentry
+from exchanges import _fapi, binance
+from exchanges._limits import Budget
 from store import outbox
 from tests.emulator import binance_spot
 from tests.emulator.server import Server
@@ -82,6 +86,46 @@ def test_a_position_under_guard_costs_few_requests(lives: Lives) -> None:
     here.life.send("entry", **LONG, **LADDER)
     here.watch(10)
     assert 60 <= here.requests(60) <= 110
+
+
+@pytest.mark.parametrize("venue", [*VENUES, "BINANCE_SPOT"])
+def test_all_looks_together_leave_room_for_what_trades(lives: Lives, venue: str) -> None:
+    """Three fifths of the budget at most, whatever an address has to look at."""
+    life = lives(venue)
+    life.send("entry", **LONG)
+    life.wait(3, step=0.5)
+    lane = Lane(life.venue, "MAIN", life.market.symbol)
+    exchange, (host, *_) = life.venues.exchange(lane), life.venues._hosts._hosts.values()
+    before = {name: host.limiter._used(name, life.clock()) for name in host.limiter._budgets}
+    exchange.look(lane.symbol, ours=())
+    looks = exchange.capabilities(lane.symbol).looks
+    for name, budget in host.limiter._budgets.items():
+        cost = host.limiter._used(name, life.clock()) - before[name]
+        assert cost * looks <= Decimal("0.6") * budget.most * int(timedelta(minutes=1) / budget.window), name
+
+
+def test_positions_that_fill_the_budget_with_looks_hold_no_alert_up(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A quarter of the venue's budget, so that few are many."""
+    monkeypatch.setitem(_fapi.ADDRESS, "weight", Budget(600, timedelta(minutes=1)))
+    looks = replace(binance.CAPABILITIES, looks=(binance.CAPABILITIES.looks or 0) // 4)
+    monkeypatch.setattr(binance, "CAPABILITIES", looks)
+    here = Guarded(lives("BINANCE", RISK_MAIN="0.1"))
+    here.life.engine.move("ETH-USDT-PERP", Decimal(3000))
+    here.life.engine.move("SOL-USDT-PERP", Decimal(150))
+    here.life.send("entry", **LONG)
+    here.life.send("entry", ticker="ETHUSDT.P", action="buy", price="3000", **{"long SL": "2900"})
+    sol = {"ticker": "SOLUSDT.P", "action": "buy", "price": "150", "long SL": "140"}
+    here.life.send("entry", **sol)
+    here.watch(70)
+    assert here.life.status(here.life.send("exit", ticker="SOLUSDT.P")) == "DONE"
+    assert here.life.status(here.life.send("entry", **sol)) == "DONE"
+    for stop in here.life.stops():
+        here.life.account.cancel(stop.id)
+    here.watch(5)
+    assert here.life.stops(), "it is seen in time all the same"
+    assert "held back" not in caplog.text
 
 
 class Unheard:

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import event
 
-from store import Store, journal, orders, sentries, turns
+from store import Store, journal, orders, sentries, tables, turns
 from store.tables import alerts, intents, positions
 from tests.store.rows import add
-from trading.model import AlertKind, Fill, Lane, Side
+from trading.model import AlertKind, Fill, Lane, Role, Side
 
 LANE = Lane("BINANCE", "MAIN", "BTC-USDT-PERP")
 BOUGHT = {"side": Side.BUY, "quantity": Decimal("0.4"), "price": Decimal(42000), "fee": Decimal("6.72")}
@@ -59,6 +59,24 @@ def test_lanes_that_traded_lately_are_found_without_a_look_at_all_orders(store: 
     with store.read() as tx:
         assert sentries.traded_since(tx, clock() - day) == [lanes[2], lanes[0]]
     assert not any("orders" in statement for statement in asked)
+
+
+def test_what_is_followed_at_a_venue_says_which_entries_wait(store: Store, clock: Any) -> None:
+    many = {"rests": "ACCEPTED", "in part": "PARTIALLY_FILLED", "done": "FILLED", "elsewhere": "ACCEPTED"}
+    with store.write() as tx:
+        for number, (name, status) in enumerate(many.items(), 1):
+            place = {"venue": "BYBIT" if name == "elsewhere" else "BINANCE", "account": name, "symbol": name}
+            named = {"id": name, "seq": number, "kind": AlertKind.ENTRY, "status": "EXECUTING"}
+            add(tx, alerts, clock(), id=name, account=name, kind=AlertKind.ENTRY)
+            add(tx, intents, clock(), **named, **place, attempts=0)
+            add(tx, positions, clock(), **place, intent_id=name)
+            for role, each in ((Role.ENTRY, status), (Role.STOP, "ACCEPTED")):
+                names = {"client_order_id": f"{name} {role}", "intent_id": name, "role": role}
+                add(tx, tables.orders, clock(), **place, **names, status=each)
+        add(tx, positions, clock(), venue="BINANCE", account="flat", symbol="flat")
+    with store.read() as tx:
+        told = sorted(sentries.followed(tx, "BINANCE"))
+    assert told == [("done", True), ("in part", False), ("rests", False)]
 
 
 def test_entries_that_wait_for_a_turn_are_counted_among_those_at_work(store: Store, clock: Any) -> None:
