@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from desk import decide, execute
+from desk import decide, execute, strangers
 from desk.breakeven import breakeven
 from desk.confirm import alarm, guard
 from desk.daily import Unread
@@ -213,9 +213,12 @@ def _watch(work: Work, *, look: bool = False) -> datetime | None:
         guarded = guard(work, keep=keep, leaving=leaving)
     if isinstance(guarded, Later):
         return guarded.at
+    is_idle = guarded.state.trade is None and not guarded.state.unsettled
+    if is_idle and not leaving:
+        strangers.meet(work, guarded.position)
     if guarded.state.trade is None and guarded.position.is_flat:
         return None
-    if guarded.state.trade is None and not guarded.state.unsettled:
+    if is_idle:
         # A person's: what it needs is theirs to say.
         return work.clock() + ALIEN
     return work.clock() + next_look(work, guarded)

@@ -6,17 +6,15 @@ and never touched. One list can lag behind: only what stands in two of them, sec
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from desk import strangers
 from desk.venues import Venues, key_of
-from store import Store, Transaction, journal, outbox, sentries
+from store import Store, Transaction, journal, sentries
 from store.sentries import Stranger
-from trading.model import ZERO, Lane, Position, plain
-
-log = logging.getLogger(__name__)
+from trading.model import ZERO, Lane, Position
 
 #: How long a position that is not ours must stand in the lists before people are told.
 LAG = timedelta(seconds=4)
@@ -84,15 +82,11 @@ class Muster:
             again = before is not None and (before.quantity > 0) == (position.quantity > 0)
             if before is not None and again and (before.told or now - before.at < LAG):
                 continue
-            stranger = Stranger(symbol=symbol, quantity=position.quantity, at=now, told=again)
-            sentries.remember(tx, stranger, **place)
-            if not again:
-                continue
-            size = f"{plain(abs(position.quantity))} {position.direction.lower()}"
-            text = f"{venue} {account} {symbol}: {size} at the venue is not this server's"
-            text += ": it is left alone, and has no stop of this server"
-            outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
-            log.error("%s", text)
+            if again:
+                strangers.tell(tx, Lane(venue, account, symbol), position, now=now)
+            else:
+                stranger = Stranger(symbol=symbol, quantity=position.quantity, at=now, told=False)
+                sentries.remember(tx, stranger, **place)
 
     def _is_of_coins(self, lane: Lane) -> bool:
         return self._venues.exchange(lane).capabilities(lane.symbol).coins

@@ -92,8 +92,8 @@ def spelling(tx: Connection, lane: Lane) -> dict[str, str] | None:
 
 
 def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
-    """What we have in hand of an account, by symbol: a position, a trade, or orders that may rest. In the
-    order in which lanes are locked.
+    """The symbols of an account where we have a trade or orders that may rest, each with the position on
+    record. In the order in which lanes are locked.
     """
     place, order = tables.positions.c, tables.orders.c
     # Asked once for the account: once for each lane, Postgres reads all orders ever so often, until it has
@@ -102,13 +102,13 @@ def ours(tx: Connection, *, venue: str, account: str) -> dict[str, Decimal]:
         order.venue == venue, order.account == account, order.status.in_(UNSETTLED)
     )
     resting = place.symbol.in_(unsettled)
+    # A quantity alone says nothing: the executions of a person's orders are on record as well.
     rows = tx.execute(
-        select(place.symbol, place.quantity, or_(place.intent_id.is_not(None), resting).label("followed"))
-        .where(place.venue == venue, place.account == account)
+        select(place.symbol, place.quantity)
+        .where(place.venue == venue, place.account == account, or_(place.intent_id.is_not(None), resting))
         .order_by(as_python_sorts(tx, place.symbol))
     )
-    # Amounts are text to the database: 0.000 is not 0 there.
-    return {row.symbol: row.quantity for row in rows if row.quantity or row.followed}
+    return {row.symbol: row.quantity for row in rows}
 
 
 def followed(tx: Connection, venue: str) -> list[tuple[str, bool]]:

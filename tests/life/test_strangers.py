@@ -38,6 +38,7 @@ def test_what_is_opened_by_hand_once_ours_is_closed_is_not_taken_for_ours(
     here.life.price("40000")
     here.watch(4)
     assert here.life.position == 1
+    assert len([text for text in here.alarms() if "1 long at the venue is not this server's" in text]) == 1
     (closed,) = [each for each in here.life.alert(alert_id)["timeline"] if each["event"] == "closed"]
     assert closed["detail"] == "what it entered is closed: what is open now is not of this server"
 
@@ -101,3 +102,49 @@ def test_nothing_is_sold_while_fills_do_not_say_yet_whose_it_is(lives: Lives, ve
     assert here.life.position == 1
     assert here.life.resting == []
     assert not any("closing" in text for text in here.alarms())
+
+
+@pytest.mark.parametrize("how", ["turned", "closed and opened", "stopped while down"])
+def test_a_position_on_the_other_side_of_ours_is_told_once(lives: Lives, how: str) -> None:
+    """By a person's hand; with what rested for ours, ours is over."""
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG)
+    here.watch(3)
+    there = here.life.market.symbol
+    if how == "stopped while down":
+        here.life.engine.move(there, Decimal(41400))
+        here.life.engine.hand(here.life.account, there, Side.SELL, Decimal(3))
+        here.restart()
+    else:
+        for quantity in (5,) if how == "turned" else (2, 3):
+            here.life.engine.hand(here.life.account, there, Side.SELL, Decimal(quantity))
+    here.watch(40)
+    (told,) = here.alarms()
+    assert "3 short at the venue is not this server's" in told
+    assert here.life.position == -3
+    assert here.life.resting == []
+
+
+@pytest.mark.parametrize("how", ["a breakeven comes", "it was down"])
+def test_what_is_opened_by_hand_where_nothing_of_ours_is_open_is_told_once_each_time(
+    lives: Lives, how: str
+) -> None:
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG)
+    here.life.send("exit")
+    here.watch(10)
+    there = here.life.market.symbol
+    for count in (1, 2):
+        here.life.engine.hand(here.life.account, there, Side.BUY, Decimal(1))
+        if how == "it was down":
+            here.restart()
+        else:
+            assert here.life.status(here.life.send("breakeven")) == "DENIED"
+        here.watch(40)
+        assert ["1 long at the venue is not this server's" in text for text in here.alarms()] == [
+            True
+        ] * count
+        assert here.life.position == 1
+        here.life.engine.hand(here.life.account, there, Side.SELL, Decimal(1))
+        here.watch(40)
+    assert len(here.alarms()) == 2
