@@ -1,11 +1,10 @@
 """An account's day in money: what was realised since midnight UTC, fees taken off, and what is open now.
 
-Asks and adds; must never count a doubt as nothing: what cannot be known is None, or Unread.
+Asks and adds; must never count a doubt as nothing: what cannot be known is raised.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,10 +18,12 @@ from trading.model import ZERO, Lane, Position
 from trading.pnl import Ledger, unrealised
 from trading.symbols import split
 
-log = logging.getLogger(__name__)
+
+class Unknown(Exception):
+    """The day cannot be known now; its text says why."""
 
 
-class Unread(Exception):
+class Unread(Unknown):
     """The venue shows less open than our books: what was closed there, and at what price, is not read yet."""
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
@@ -49,20 +50,17 @@ def books(tx: Transaction, *, venue: str, account: str, now: datetime) -> Books:
     )
 
 
-def pnl(
-    known: Books, exchange_of: Callable[[Lane], Exchange], *, lanes: Iterable[Lane] = ()
-) -> Decimal | None:
+def pnl(known: Books, exchange_of: Callable[[Lane], Exchange], *, lanes: Iterable[Lane] = ()) -> Decimal:
     """The day with what is open now, of each kind of instrument that the books have open or `lanes` have.
 
-    None if a venue does not say; raises Unread where it is ahead of the books.
+    Raises Unknown if a venue does not say, Unread where it is ahead of the books.
     """
     total = known.realised
     for lane in {key_of(lane): lane for lane in (*known.ledgers, *lanes)}.values():
         try:
             total += _open(exchange_of(lane), lane, known)
         except (VenueError, Denied) as error:
-            log.warning("%s %s: the day's P&L cannot be known: %s", lane.venue, lane.account, error)
-            return None
+            raise Unknown(str(error)) from error
     return total
 
 

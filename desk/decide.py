@@ -256,3 +256,6 @@ def _day(work: Work, intent: Intent, read: daily.Books) -> tuple[Decimal | None,
             with work.store.write() as tx:
                 journal.look_at(tx, lane=lane, now=now)
         raise
+    except daily.Unknown as unknown:
+        log.warning("%s: the day's P&L cannot be known: %s", work.lane, unknown)
+        return None, str(unknown)

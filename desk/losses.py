@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from desk import daily
@@ -23,6 +23,8 @@ from trading.policy import over_daily_loss
 log = logging.getLogger(__name__)
 
 BY = "max_daily_loss"
+#: So long the day may be unknown before a person is told.
+IN_DOUBT = timedelta(minutes=1)
 
 
 class Losses:
@@ -42,15 +44,21 @@ class Losses:
             return True
         with self._store.read() as tx:
             read = daily.books(tx, venue=venue, account=account, now=now)
+            was_in_doubt = sentries.is_in_doubt(tx, venue=venue, account=account)
             known = sentries.breached(tx, venue=venue, account=account, limit=limit, now=now)
-        if not known:
-            try:
-                total = daily.pnl(read, self._venues.exchange)
-            except daily.Unread as unread:
-                log.info("%s %s: the day's P&L is not known yet: %s", venue, account, unread)
-                return True
-            if total is None:
-                return False
+        try:
+            total = None if known else daily.pnl(read, self._venues.exchange)
+        except daily.Unknown as unknown:
+            # What is ahead of the books has answered, and is read in a moment.
+            has_answered = isinstance(unknown, daily.Unread)
+            level = logging.INFO if has_answered else logging.WARNING
+            log.log(level, "%s %s: the day's P&L is not known: %s", venue, account, unknown)
+            self._doubt(venue, account, str(unknown))
+            return has_answered
+        if was_in_doubt:
+            with self._store.write() as tx:
+                sentries.trust(tx, venue=venue, account=account)
+        if total is not None:
             if not over_daily_loss(day_pnl=total, max_daily_loss=limit):
                 return True
             told = f"today's P&L is {plain(total)}, the limit {plain(limit)}"
@@ -60,6 +68,14 @@ class Losses:
             name = f"{BY} {plain(limit)} {now.date().isoformat()}"
             close(self._store, self._intake, read.ledgers, by=BY, name=name)
         return True
+
+    def _doubt(self, venue: str, account: str, reason: str) -> None:
+        """A person is told, once, where the limit has had no money to look at for a while."""
+        with self._store.write() as tx:
+            now = self._clock()
+            if sentries.doubt(tx, venue=venue, account=account, now=now, patience=IN_DOUBT):
+                text = f"{venue} {account}: {BY} does not halt while today's P&L cannot be known: {reason}"
+                outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
 
     def _halt(self, venue: str, account: str, limit: Decimal, reason: str) -> None:
         with self._store.write() as tx:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, exists, or_, select
+from sqlalchemy import Connection, delete, exists, or_, select, update
 
 from store import tables
 from store._engine import as_python_sorts, insert
@@ -21,6 +21,7 @@ from trading.model import Lane, Role
 
 _NEXT = "SENTRY "
 _BREACH = "BREACH "
+_DOUBT = "DOUBT "
 _STRANGER = "STRANGER "
 
 
@@ -70,6 +71,27 @@ def breached(tx: Connection, *, venue: str, account: str, limit: Decimal, now: d
         return False
     # A row of an older version does not say at which limit: it counts at any.
     return not row.value or Decimal(row.value) >= limit
+
+
+def doubt(tx: Connection, *, venue: str, account: str, now: datetime, patience: timedelta) -> bool:
+    """Remembers that an account's day cannot be known now; True once, when that has lasted for `patience`."""
+    state, key = tables.state, f"{_DOUBT}{venue} {account}"
+    begun = insert(tx, state).values(key=key, value="", at=now)
+    tx.execute(begun.on_conflict_do_nothing(index_elements=[state.c.key]))
+    overdue = update(state).where(state.c.key == key, state.c.value == "", state.c.at <= now - patience)
+    return tx.execute(overdue.values(value="told")).rowcount == 1
+
+
+def is_in_doubt(tx: Connection, *, venue: str, account: str) -> bool:
+    """Whether an account's day could not be known when it was looked at last."""
+    state = tables.state.c
+    return tx.execute(select(state.at).where(state.key == f"{_DOUBT}{venue} {account}")).first() is not None
+
+
+def trust(tx: Connection, *, venue: str, account: str) -> None:
+    """An account's day is known again."""
+    state = tables.state
+    tx.execute(delete(state).where(state.c.key == f"{_DOUBT}{venue} {account}"))
 
 
 def places(tx: Connection) -> list[tuple[str, str]]:

@@ -247,6 +247,29 @@ def test_what_cannot_be_known_halts_nothing_until_it_can(make_rig: Any) -> None:
     assert halted(rig) is not None
 
 
+def test_a_day_that_stays_unknown_is_told_once_until_it_is_known(make_rig: Any) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS)
+    rig.send("entry", **LONG)
+    for spell in (1, 2):
+        rig.flaky().order_fault("unreachable", at=0, verb="price", times=1000)
+        watch(rig)
+        rig.clock.advance(50)
+        watch(rig)
+        assert len(alarms(rig)) == spell - 1
+        watch(rig)
+        watch(rig)
+        assert len(alarms(rig)) == spell
+        rig.flaky().order_fault("", at=-1)
+        watch(rig)
+    assert alarms(rig)[0] == (
+        "PAPER:BINANCE MAIN: max_daily_loss does not halt while today's P&L cannot be known:"
+        " PAPER price: connection refused"
+    )
+    rig.price("41700")
+    watch(rig)
+    assert halted(rig) is not None
+
+
 def test_what_is_open_counts_once_where_spot_and_perpetuals_are(make_rig: Any) -> None:
     rig = make_rig(LIMITS_MAIN=LOSS)
     rig.send("entry", **ETH)
