@@ -12,26 +12,16 @@ from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
-from desk import coins, fence, heels, strangers
+from desk import books, coins, fence, heels, strangers
 from desk.stages import mark
-from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
+from desk.view import NAKED_LIMIT, SOON, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
 from store import Transaction, journal, orders, outbox, sentries, switches
 from store.orders import LaneState
 from trading import parts
 from trading.errors import OrderNotFound, VenueError
-from trading.model import (
-    Fill,
-    Instrument,
-    Order,
-    OrderReport,
-    OrderStatus,
-    OrderType,
-    Position,
-    Role,
-    plain,
-)
+from trading.model import Instrument, Order, OrderReport, OrderStatus, Role
 from trading.protect import Cancel, Close, Send, Swap, closing, covering, in_the_way, protect, protected
 from trading.reconcile import reconcile
 
@@ -40,10 +30,11 @@ log = logging.getLogger(__name__)
 _ROUNDS = 12
 
 
-def catch_up(work: Work, seen: Look | None = None) -> View:
+def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) -> View:
     """Asks the venue about the lane, writes down what is new, and returns both sides.
 
-    `seen` is a look at it that was taken just now, with nothing of the lane's in doubt.
+    `seen` is a look at it that was taken just now, with nothing of the lane's in doubt. `stop_first` asks
+    for no fills while the position may lack its stop: the caller is about to send it.
     """
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
@@ -61,7 +52,9 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
     changed = reconcile(orders=[*state.unsettled, *unwritten], reports=[*resting, *asked])
     gone = _gone(state.unsettled, absent)
     in_coins = work.capabilities.coins
-    fills = [] if in_coins else _new_fills(work, state, changed, position)
+    is_bare = stop_first and not in_coins and books.is_bare(work, state, changed, position)
+    told = None if in_coins or is_bare else books.new_fills(work, state, changed, position)
+    fills = told or []
     if changed or gone or fills:
         with work.store.write() as tx:
             now = work.clock()
@@ -72,17 +65,19 @@ def catch_up(work: Work, seen: Look | None = None) -> View:
             mine = [*(state.trade.orders if state.trade else ()), *state.unsettled, *changed]
             # The close of an exit is none of the trade's, and has ended by the time that its fill is told.
             mine += orders.numbered(tx, work.lane, (fill.venue_order_id for fill in fills))
-            for fill in orders.add_fills(tx, work.claim, _named(fills, mine), now=now):
+            for fill in orders.add_fills(tx, work.claim, books.named(fills, mine), now=now):
                 tell_fill(tx, fill, now)
             if fills:
                 orders.price(tx, work.claim, mine, now=now)
+            if not in_coins:
+                books.note_missing(tx, work, state, changed)
         with work.store.read() as tx:
             state = orders.lane_state(tx, work.lane)
         if fills and state.ledger.quantity != position.quantity:
             # The fills may be newer than the position that was read before them.
             position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
-    return coins.agree(work, view) if in_coins else _agree(work, view)
+    return coins.agree(work, view) if in_coins else books.agree(work, view, heard=told is not None)
 
 
 def is_protected(work: Work, view: View) -> bool:
@@ -103,7 +98,7 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
     cannot be had within NAKED_LIMIT is closed.
     """
     for attempt in range(_ROUNDS):
-        view = catch_up(work)
+        view = catch_up(work, stop_first=True)
         if _swept(work, view) or strangers.disown(work, view):
             continue
         with work.store.read() as tx:
@@ -261,83 +256,6 @@ def _gone(unsettled: Collection[Order], absent: Collection[str]) -> list[Order]:
         elif order.role is not Role.ENTRY and order.intent_id not in entries:
             gone.append(replace(order, status=OrderStatus.EXPIRED, reason="it never reached the venue"))
     return gone
-
-
-def _new_fills(work: Work, state: LaneState, changed: Collection[Order], position: Position) -> list[Fill]:
-    filled = any(order.filled_quantity for order in changed)
-    made = state.trade.orders if state.trade else ()
-    told = sum(order.side.sign * order.filled_quantity for order in made)
-    if not filled and position.quantity == state.ledger.quantity and told in (0, state.ledger.quantity):
-        return []
-    since = state.last_fill_at
-    if since is None:
-        signed = [order.signed_at for order in (*state.unsettled, *made) if order.signed_at]
-        since = min(signed, default=work.clock())
-    try:
-        return list(work.exchange.fills(work.lane.symbol, since=since - OVERLAP))
-    except VenueError as error:
-        # The stop does not wait for the bookkeeping: the next look asks again.
-        log.warning("%s: no fills: %s", work.lane, error)
-        return []
-
-
-def _named(fills: Collection[Fill], mine: Collection[Order]) -> list[Fill]:
-    """The fills with our id of their order, where the venue tells but its own."""
-    # A stop that waits may be numbered apart from the orders that trade.
-    names = {
-        order.venue_order_id: order.client_order_id
-        for order in mine
-        if order.venue_order_id and (order.type is not OrderType.STOP or order.status.is_final)
-    }
-    return [
-        fill
-        if fill.client_order_id is not None
-        else replace(fill, client_order_id=names.get(fill.venue_order_id))
-        for fill in fills
-    ]
-
-
-def _agree(work: Work, view: View) -> View:
-    """Where fills do not explain the position for DRIFT_LIMIT, the venue's word stands; people are told.
-
-    Lists lag behind each other: until then the larger of the two is what is protected.
-    """
-    ledger, now = view.state.ledger, work.clock()
-    known, since = ledger.quantity, view.state.drift_since
-    if known == view.position.quantity:
-        if since is not None:
-            with work.store.write() as tx:
-                orders.set_drift(tx, work.claim, since=None)
-        return view
-    if since is None or now - since < DRIFT_LIMIT:
-        if since is None:
-            with work.store.write() as tx:
-                orders.set_drift(tx, work.claim, since=now)
-        larger = view.position
-        if larger.is_flat or (known * larger.quantity > 0 and abs(known) > abs(larger.quantity)):
-            larger = replace(larger, quantity=known, average_price=ledger.average_price)
-        return replace(view, position=larger, drifting=True)
-    text = f"the position is {plain(view.position.quantity)} on the venue, {plain(known)} by our fills"
-    trade = view.state.trade
-    with work.store.write() as tx:
-        orders.set_drift(tx, work.claim, since=None)
-        orders.correct(
-            tx,
-            work.claim,
-            quantity=view.position.quantity,
-            average_price=view.position.average_price,
-            now=now,
-        )
-        outbox.notify(
-            tx,
-            kind="drift",
-            text=f"{work.lane}: {text}",
-            alert_id=trade.intent_id if trade else None,
-            now=now,
-        )
-    log.warning("%s: %s", work.lane, text)
-    with work.store.read() as tx:
-        return replace(view, state=orders.lane_state(tx, work.lane))
 
 
 def _do(work: Work, action: parts.Change) -> Order | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from desk import decide, execute, strangers
+from desk import books, decide, execute, strangers
 from desk.breakeven import breakeven
 from desk.confirm import alarm, guard
 from desk.daily import Unread
@@ -201,13 +201,15 @@ def _watch(work: Work, *, look: bool = False) -> datetime | None:
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
         undone = journal.undone(tx, work.lane)
+        owes = books.owes(tx, work, state)
     keep = {i.id for i in undone if i.kind is AlertKind.BREAKEVEN}
     mine = state.trade.intent_id if state.trade else None
     leaving = any(
         i.status is IntentStatus.EXECUTING and i.kind is not AlertKind.BREAKEVEN and i.id != mine
         for i in undone
     )
-    if not look and state.trade is None and not state.unsettled and not state.ledger.quantity:
+    is_over = state.trade is None and not state.unsettled and not state.ledger.quantity
+    if is_over and not look and not owes:
         return None
     with about(state.trade.intent_id if state.trade else "-"):
         guarded = guard(work, keep=keep, leaving=leaving)
@@ -217,7 +219,7 @@ def _watch(work: Work, *, look: bool = False) -> datetime | None:
     if is_idle and not leaving:
         strangers.meet(work, guarded.position)
     if guarded.state.trade is None and guarded.position.is_flat:
-        return None
+        return work.clock() + books.rest(work, guarded.state) if guarded.owing else None
     if is_idle:
         # A person's: what it needs is theirs to say.
         return work.clock() + ALIEN

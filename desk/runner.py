@@ -87,6 +87,7 @@ class Runner:
         self._seen: set[Lane] = set()
         self._yielding: dict[Lane, datetime] = {}
         self._shut: dict[str, datetime] = {}
+        self._asked: dict[Lane, datetime] = {}
         self._among_others = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -278,6 +279,7 @@ class Runner:
                 exchange_of=self._venues.exchange,
                 candles=self._venues.candles,
                 failures=failures,
+                asked=self._asked,
             )
             due_at = run_lane(work, first=self._is_first(claim.lane))
             self._seen.add(claim.lane)

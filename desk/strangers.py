@@ -45,7 +45,9 @@ def disown(work: Work, view: View) -> bool:
 def may_be(work: Work, view: View) -> bool:
     """Whether what is open may be another's: orders of ours closed all, and fills do not say so yet."""
     trade = view.state.trade
-    return view.drifting and not work.capabilities.coins and trade is not None and seems_closed(trade)
+    if trade is None or work.capabilities.coins or not seems_closed(trade):
+        return False
+    return view.drifting or (view.owing and not view.position.is_flat)
 
 
 def meet(work: Work, position: Position) -> None:

@@ -32,7 +32,8 @@ class View:
     """A lane as journal and venue have it, after both agree.
 
     `absent` are ids of entries whose request is proved not to have arrived; `resting` is everything
-    on the venue, ours or not.
+    on the venue, ours or not. `drifting`: venue and books disagree, and the position is the larger of both.
+    `owing`: it is the venue's, and fills that the books lack are still to be asked for.
     """
 
     state: LaneState
@@ -40,6 +41,7 @@ class View:
     resting: tuple[OrderReport, ...]
     absent: frozenset[str]
     drifting: bool = False
+    owing: bool = False
 
     def doubt(self, *roles: Role) -> datetime | None:
         """When, by the venue's clock, the last doubt about orders of these roles can be settled; None if

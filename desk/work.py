@@ -44,6 +44,8 @@ class Work:
     candles: Callable[[Lane, str], tuple[Sequence[Candle], str]]
     #: What the venue did not do in this run, and ended it early.
     failures: list[VenueError] = field(default_factory=list)
+    #: When this process last asked for fills that are missing, by lane.
+    asked: dict[Lane, datetime] = field(default_factory=dict)
 
     @property
     def lane(self) -> Lane:

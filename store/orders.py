@@ -334,17 +334,17 @@ def last_entry(tx: Connection, lane: Lane, *, but: str) -> tuple[datetime | None
 
 
 def open_lanes(tx: Connection, *, venue: str, account: str) -> list[Lane]:
-    """Lanes of an account that hold a position or follow a trade."""
-    return list(ledgers(tx, venue=venue, account=account))
+    """Lanes of an account that hold a position or follow a trade; not those that wait for fills alone."""
+    return list(ledgers(tx, venue=venue, account=account, unread=False))
 
 
-def ledgers(tx: Connection, *, venue: str, account: str) -> dict[Lane, pnl.Ledger]:
-    """The open lanes of an account, each with what our fills make of it."""
+def ledgers(tx: Connection, *, venue: str, account: str, unread: bool = True) -> dict[Lane, pnl.Ledger]:
+    """The open lanes of an account, each with what our fills make of it; `unread` are open by these alone."""
     rows = tx.execute(select(positions).where(positions.c.venue == venue, positions.c.account == account))
     return {
         Lane(row.venue, row.account, row.symbol): _ledger(row)
         for row in rows
-        if row.quantity != 0 or row.intent_id is not None
+        if row.intent_id is not None or (row.quantity != 0 and (unread or row.drift_since is None))
     }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import select
@@ -21,14 +22,14 @@ from trading.model import ZERO, Fill, Lane, Order, OrderStatus
 _NEWEST = 64
 
 
-def untold(tx: Connection, lane: Lane) -> list[tuple[Order, Decimal]]:
-    """The lane's orders that filled more than their executions add up to, and how much is missing."""
-    rows = tx.execute(
-        select(orders)
-        .where(at(orders, lane), orders.c.status != OrderStatus.INITIALIZED)
-        .order_by(orders.c.seq.desc())
-        .limit(_NEWEST)
-    )
+def untold(tx: Connection, lane: Lane, *, since: datetime | None = None) -> list[tuple[Order, Decimal]]:
+    """The lane's orders that filled more than their executions add up to, and how much is missing; those
+    alone that changed from `since` on, where that is given.
+    """
+    asked = select(orders).where(at(orders, lane), orders.c.status != OrderStatus.INITIALIZED)
+    if since is not None:
+        asked = asked.where(orders.c.updated_at >= since)
+    rows = tx.execute(asked.order_by(orders.c.seq.desc()).limit(_NEWEST))
     newest = [order_of(row) for row in rows]
     filled = [order for order in newest if order.filled_quantity]
     told: dict[str, Decimal] = {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from store import outbox
-from tests.life.scenarios import LONG, SPOTS, VENUES
+from store import orders, outbox
+from tests.life.scenarios import LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
+from tests.life.test_life import FILLS
+from trading.model import Lane, Side
 
 Lives = Callable[..., Any]
 
@@ -158,4 +161,107 @@ def test_more_leverage_than_the_venue_gives_is_not_counted_on(lives: Lives, venu
     life.wait(3)
     assert life.status(alert_id) == "DONE", life.alert(alert_id)
     assert life.position > 0
+    life.check()
+
+
+class Unheard:
+    """A life at a venue that answers everything but the list of fills."""
+
+    def __init__(self, life: Any) -> None:
+        self.life = life
+        self.lane = Lane(life.venue, "MAIN", life.market.symbol)
+
+    def begin(self) -> None:
+        self.life.server.reset_log()
+        for number in range(1, 500):
+            self.life.server.fault("error_before", (FILLS[self.life.name], number))
+
+    def end(self) -> None:
+        """The list comes back, and the longest that a lane waits for it passes."""
+        self.life.server.forget_faults()
+        self.life.wait(180, step=20)
+
+    def asked(self) -> int:
+        """How many requests for fills there were."""
+        return sum(seen.key[0] == FILLS[self.life.name] for seen in self.life.server.log)
+
+    def told(self) -> list[str]:
+        with self.life.store.read() as tx:
+            return [note.text for note in outbox.unposted(tx, 500) if note.kind in ("drift", "alarm")]
+
+    def books(self) -> tuple[Decimal, Decimal]:
+        """The quantity, and the day's P&L."""
+        with self.life.store.read() as tx:
+            state = orders.lane_state(tx, self.lane)
+            since = self.life.clock() - timedelta(hours=12)
+            made = orders.realised_since(tx, venue=self.life.venue, account="MAIN", since=since)
+        return state.ledger.quantity, made
+
+
+@pytest.mark.parametrize(("venue", "knows_entry"), [*((venue, True) for venue in VENUES), ("BINANCE", False)])
+def test_a_loss_is_booked_however_long_the_list_of_fills_fails(
+    lives: Lives, venue: str, knows_entry: bool
+) -> None:
+    """Also where neither the entry's fills nor the stop's could be had, so that the books look even."""
+    here = Unheard(life := lives(venue))
+    if not knows_entry:
+        here.begin()
+    first = life.send("entry", **LONG)
+    assert life.status(first) == "DONE", life.alert(first)
+    if knows_entry:
+        here.begin()
+    life.price("41400")
+    life.wait(8)
+    assert life.position == 0
+    assert "closed" in [each["event"] for each in life.alert(first)["timeline"]]
+    life.wait(60, step=2)
+    life.die()
+    before = here.asked()
+    life.wait(3600, step=20)
+    # A read that fails is tried again at once, a few times.
+    assert here.asked() - before < 60 * 5, "it is asked for once a minute"
+    (told,) = here.told()
+    assert "does not tell what our orders filled at" in told
+    here.end()
+    quantity, made = here.books()
+    assert (quantity, made < -900) == (0, True)
+    assert len(here.told()) == 1
+    asked = len(life.server.log)
+    life.wait(300, step=20)
+    assert len(life.server.log) == asked, "nothing is left to ask for"
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_trading_goes_on_while_the_list_of_fills_fails(lives: Lives, venue: str) -> None:
+    """An exit ends, an entry has its stop, what a person closes is over; the books are right in the end."""
+    here = Unheard(life := lives(venue))
+    life.send("entry", **LONG)
+    here.begin()
+    life.price("42100")
+    ended = life.send("exit")
+    assert (life.status(ended), life.position) == ("DONE", 0), life.alert(ended)
+    with life.store.read() as tx:
+        assert orders.open_lanes(tx, venue=life.venue, account="MAIN") == []
+    life.wait(60, step=20)
+    entered = life.send("entry", **SHORT)
+    assert life.status(entered) == "DONE", life.alert(entered)
+    assert life.position < 0
+    life.check()
+    life.engine.hand(life.account, life.market.symbol, Side.BUY, abs(life.position), reduce_only=True)
+    life.wait(6)
+    assert life.resting == []
+    here.end()
+    assert here.books()[0] == 0
+    # A person's fills are on the list too: there was nothing to correct.
+    assert not [text for text in here.told() if "by our fills" in text]
+
+
+def test_a_stop_leaves_before_its_entrys_fills_are_asked_for(lives: Lives) -> None:
+    here = Unheard(life := lives("BINANCE"))
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    life.wait(2)
+    here.begin()
+    life.price("41850")
+    paths = [seen.key[0] for seen in life.server.log]
+    assert paths.index("POST /fapi/v1/algoOrder") < paths.index(FILLS["BINANCE"])
     life.check()
