@@ -271,8 +271,8 @@ def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
     """Whether nothing of an open position is the trade's, whose entry has ended: it is on the other side, or
     has been flat since the trade's own orders closed it.
 
-    `fills` are all executions since the entry left, whoever's, oldest first; where they do not prove it, the
-    position counts as the trade's.
+    `fills` are all executions since the entry left, whoever's, oldest first; where they do not prove it, or
+    do not make the position, it counts as the trade's.
     """
     name, sign = trade.entry.client_order_id, trade.side.sign
     if position.is_flat or not trade.entry.status.is_final:
@@ -280,10 +280,13 @@ def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
     if not is_of(position, trade):
         return True
     entered = sum((fill.quantity for fill in fills if fill.client_order_id == name), ZERO)
-    if not seems_closed(trade) or entered != trade.entry.filled_quantity:
+    # An entry starts from nothing.
+    since = dropwhile(lambda fill: fill.client_order_id != name, fills)
+    made = sum((fill.side.sign * fill.quantity for fill in since), ZERO)
+    if not seems_closed(trade) or entered != trade.entry.filled_quantity or made != position.quantity:
         return False
-    since = takewhile(lambda fill: fill.client_order_id != name, reversed(fills))
-    before = accumulate((-fill.side.sign * fill.quantity for fill in since), initial=position.quantity)
+    later = takewhile(lambda fill: fill.client_order_id != name, reversed(fills))
+    before = accumulate((-fill.side.sign * fill.quantity for fill in later), initial=position.quantity)
     return any(quantity * sign <= 0 for quantity in before)
 
 

@@ -71,15 +71,22 @@ def test_what_was_entered_after_the_copy_that_was_restored_keeps_the_stop_it_has
     assert [(stop.trigger, stop.remaining) for stop in life.stops()] == stops
 
 
-def test_what_a_person_adds_to_ours_keeps_its_stop_when_the_target_has_taken_ours(lives: Lives) -> None:
+@pytest.mark.parametrize("unheard", [0, 4])
+def test_what_a_person_adds_to_ours_keeps_its_stop_when_the_target_has_taken_ours(
+    lives: Lives, unheard: int
+) -> None:
     """One position at the venue, never flat: which part of it is whose, nobody can say."""
     here = Guarded(lives("BINANCE"))
     here.life.send("entry", **LONG)
     here.watch(3)
     here.life.engine.hand(here.life.account, here.life.market.symbol, Side.BUY, Decimal(1))
     here.watch(3)
+    here.life.server.reset_log()
+    for number in range(1, unheard + 1):
+        here.life.server.fault("error_before", (FILLS["BINANCE"], number))
     here.life.price("43600")
     here.watch(8)
+    assert not here.life.server.unfired
     assert here.life.position == 1
     assert [stop.trigger for stop in here.life.stops()] == [41500]
     here.life.check()

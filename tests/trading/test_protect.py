@@ -297,6 +297,8 @@ STOPPED = {"sl": S.FILLED, "tp1": S.CANCELED, "tp2": S.CANCELED, "tp3": S.CANCEL
         (True, "1", ["-3", "+2 a-e", "-3 a-sl", "+2"]),
         (False, "1", ["+2 a-e", "+1", "-2 a-sl"]),
         (False, "3", ["+2 a-e", "-1", "+1", "-1", "+2"]),
+        # It was never flat, though it is by the executions that are known.
+        (False, "1", ["+2 a-e", "+1"]),
         # What stood before the entry says nothing about what came after it.
         (False, "2", ["+2", "-2 a-sl", "+2 a-e"]),
         # Not all executions are known, or not whose they are.
