@@ -17,7 +17,7 @@ from store import journal, orders, outbox, stances
 from store.journal import Intent
 from trading import stance
 from trading.lifecycle import IntentEvent
-from trading.model import AccountRules, AlertKind, Direction, DriftMode
+from trading.model import AccountRules, AlertKind, Direction, DriftMode, Role
 from trading.stance import Act, Verdict
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,9 @@ def gate(work: Work, intent: Intent) -> Later | Ended | None:
         return None
     with work.store.read() as tx:
         found = stances.found(tx, intent.id)
-        begun = bool(orders.of_intent(tx, intent.id))
-    if found is None and begun:
+        made = orders.of_intent(tx, intent.id)
+    # What is on its way goes on, whatever DRIFT says by now; closes alone do not say what they are for.
+    if made and (found is None or any(order.role is not Role.CLOSE for order in made)):
         return None
     is_new = found is None
     if found is None:
@@ -45,9 +46,10 @@ def gate(work: Work, intent: Intent) -> Later | Ended | None:
     verdict = _judge(work, intent, found)
     if is_new:
         _keep(work, intent, found, verdict)
-    if verdict.act is Act.GO:
+    if verdict.act is Act.GO or (made and intent.kind is AlertKind.EXIT):
         return None
-    if verdict.act is Act.CLOSE:
+    # A close that has left is brought to its end, and nothing is entered behind it.
+    if verdict.act is Act.CLOSE or made:
         return _heal(work, intent, verdict)
     return ended(verdict, intent.lane.account, work.rules)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from desk.settings import load
 from store import outbox
-from tests.desk.conftest import LADDER, LONG, SHORT, SYMBOL
+from tests.desk.conftest import ENVIRON, LADDER, LONG, SHORT, SYMBOL
 from tests.desk.test_crash import Killed
 from trading.model import Order, OrderType, Role, Side
 
@@ -224,6 +225,44 @@ def test_a_crash_after_the_look_comes_to_the_same_verdict(make_rig: Any, mode: s
     assert rig.status(alert_id) == {"block": "DENIED", "resync": "DONE"}[mode]
     assert rig.position().is_flat is (mode == "resync")
     assert len(notices(rig, alert_id)) == (mode == "resync")
+
+
+#: What has left when the process dies, and what becomes of the entry: it closes what is open first.
+LEFT = {"close": "DENIED", "entry": "DONE"}
+
+
+@pytest.mark.parametrize("is_lost", [True, False])
+@pytest.mark.parametrize("what", LEFT)
+def test_another_drift_mode_after_a_restart_ends_nothing_that_has_left(
+    make_rig: Any, die_at: Any, what: str, is_lost: bool
+) -> None:
+    """Whether or not the venue took it: nobody has written that down."""
+    rig = make_rig()
+    rig.send("entry", **LONG)
+    alert_id = rig.store_only("entry", **LONG, **says("flat", "long"))
+    with die_at(f"{what}.submitted" if is_lost else f"{what}.sent"):
+        rig.settle()
+    rig.settings = load({**ENVIRON, "DRIFT_MAIN": "block"})
+    rig.die()
+    rig.wait(30)
+    assert rig.status(alert_id) == LEFT[what], rig.alert(alert_id)
+    assert rig.position().quantity == rig.entered(alert_id)
+    assert rig.position().is_flat is (what == "close")
+    assert "SUBMITTED" not in {order["status"] for order in rig.orders(alert_id)}
+    rig.check()
+
+
+def test_a_lost_exit_is_brought_to_its_end_after_a_restart(make_rig: Any) -> None:
+    rig = make_rig()
+    rig.send("entry", **LONG)
+    rig.clock.advance(11)
+    rig.flaky().order_fault("lost before", at=0, verb="place")
+    alert_id = rig.send("exit", **says("short", "flat"))
+    rig.settings = load({**ENVIRON, "DRIFT_MAIN": "block"})
+    rig.die()
+    rig.wait(30)
+    assert rig.status(alert_id) == "DONE", rig.alert(alert_id)
+    assert rig.position().is_flat
 
 
 def test_a_venue_that_is_silent_is_asked_again(rig: Any) -> None:
