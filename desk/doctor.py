@@ -19,15 +19,15 @@ from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 
 from desk.settings import ENV_FILE, Account, Settings, environment, load
-from desk.venues import PAPER, live
+from desk.venues import BY_HAND, PAPER, Venues, live
 from exchanges import Exchange, Finding, _checks, available
 from exchanges._http import Hosts
-from store import Store, _engine, open_store, schema, switches, views
+from store import Store, _engine, open_store, schema, sentries, switches, views
 from store.schema import SchemaState
 from trading import errors, sizing
 from trading.alert import account_of
 from trading.errors import DeskError, SettingsError, VenueError
-from trading.model import AccountRules, ApprovalMode, Instrument, InstrumentKind, plain
+from trading.model import AccountRules, ApprovalMode, Instrument, InstrumentKind, Lane, plain
 from trading.rounding import ceil_to
 from trading.symbols import split, symbol_of
 
@@ -209,6 +209,26 @@ class Doctor:
             if halt is not None:
                 text = f"trading is halted since {halt.at:%Y-%m-%d %H:%M} UTC by {halt.by}: {halt.reason}"
                 yield _error(text, "resume it on the dashboard, or by POST /api/resume")
+            yield from self._untended(store)
+
+    def _untended(self, store: Store) -> Iterator[Finding]:
+        """What is ours at venues that these settings keep the server from."""
+        venues = Venues(store, self._settings, self._clock, hosts=self._hosts)
+        with store.read() as tx:
+            lanes = [
+                Lane(venue, account, symbol)
+                for venue, account in sentries.places(tx)
+                for symbol in sentries.ours(tx, venue=venue, account=account)
+            ]
+        for lane in lanes:
+            try:
+                venues.exchange(lane)
+            except errors.Denied as denied:
+                what, mend = _cause(denied.reason, otherwise="mend that")
+                text = f"{lane}: what is open or rests there is not looked after: {what}"
+                # While all is simulated it stops no trade.
+                mend = mend if BY_HAND in mend else f"{mend}{BY_HAND}"
+                yield Finding(fatal=self._settings.live_trading, text=text, mend=mend)
 
     def _try_to_write(self) -> None:
         """StoreUnavailable, or the driver's own error, where it may not."""

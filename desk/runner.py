@@ -29,7 +29,7 @@ from desk.sentry import Sentry
 from desk.settings import Settings, from_environment
 from desk.stages import mark
 from desk.teller import Teller
-from desk.venues import Venues
+from desk.venues import BY_HAND, Venues
 from desk.work import Stopping, Work
 from store import Store, chain, journal, open_store, outbox, sentries, switches
 from store.journal import Claim
@@ -88,6 +88,7 @@ class Runner:
         self._yielding: dict[Lane, datetime] = {}
         self._shut: dict[str, datetime] = {}
         self._asked: dict[Lane, datetime] = {}
+        self._untended: set[Lane] = set()
         self._among_others = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -286,8 +287,7 @@ class Runner:
         except Stopping:
             due_at = self._clock()
         except Denied as denied:
-            self._deny_all(claim, denied.reason)
-            due_at = None
+            due_at = self._deny_all(claim, denied.reason)
         except LostClaim as lost:
             log.warning("%s", lost)
             return
@@ -328,11 +328,26 @@ class Runner:
         with self._store.read() as tx:
             return sentries.has_traded(tx, lane)
 
-    def _deny_all(self, claim: Claim, reason: str) -> None:
-        """No adapter for this lane: its intents end with that reason."""
+    def _deny_all(self, claim: Claim, reason: str) -> datetime | None:
+        """No adapter for this lane: its intents end with that reason, and people are told, once, of what is
+        in hand there. When to look again, by then whoever may trade it: this process leaves it to the others.
+        """
+        lane, now = claim.lane, self._clock()
+        text = f"{lane}: what is open or rests there is not looked after, and gets no stop: "
+        text += reason if BY_HAND in reason else f"{reason}{BY_HAND}"
         with self._store.write() as tx:
-            for intent in journal.undone(tx, claim.lane):
-                journal.advance(tx, claim, intent, IntentEvent.DENY, reason=reason, now=self._clock())
+            for intent in journal.undone(tx, lane):
+                journal.advance(tx, claim, intent, IntentEvent.DENY, reason=reason, now=now)
+            if lane.symbol not in sentries.ours(tx, venue=lane.venue, account=lane.account):
+                return None
+            if lane not in self._untended:
+                outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
+        if lane not in self._untended:
+            self._untended.add(lane)
+            log.error("%s", text)
+        if self._among_others:
+            self._yielding[lane] = now + 2 * _BACKOFF
+        return now + _BACKOFF
 
     def _give_back(self, claim: Claim, due_at: datetime | None) -> None:
         try:

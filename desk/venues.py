@@ -27,6 +27,8 @@ from trading.symbols import split
 
 PAPER = "PAPER"
 MAIN = "MAIN"
+#: The other mend, where this server may not trade a lane.
+BY_HAND = ", or close by hand what is open there"
 #: Bars of a chart: those that are drawn, and before them enough to give a slow average its start.
 CANDLES = 400
 #: Seconds that a question waits for its candles.
@@ -152,7 +154,7 @@ class Venues:
             )
         if not self._settings.live_trading:
             raise Denied(
-                f"{lane.venue} trades real money and LIVE_TRADING is off: close by hand what is open there"
+                f"{lane.venue} trades real money and LIVE_TRADING is off: set LIVE_TRADING=1{BY_HAND}"
             )
         kind = split(lane.symbol)[2]
         return live(lane.venue, lane.account, self._settings, self._hosts, self._spelling(lane), kind=kind)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from desk.settings import load
 from store import orders, outbox
 from tests.life.scenarios import LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
@@ -264,4 +265,38 @@ def test_a_stop_leaves_before_its_entrys_fills_are_asked_for(lives: Lives) -> No
     life.price("41850")
     paths = [seen.key[0] for seen in life.server.log]
     assert paths.index("POST /fapi/v1/algoOrder") < paths.index(FILLS["BINANCE"])
+    life.check()
+
+
+#: What is left out at a start, and what people are told to set.
+AWAY = {"LIVE_TRADING": "LIVE_TRADING=1", "API_KEY_MAIN": "set API_KEY_MAIN and API_SECRET_MAIN"}
+
+
+@pytest.mark.parametrize(
+    ("venue", "without"), [("BINANCE", "LIVE_TRADING"), ("FTX", "LIVE_TRADING"), ("BYBIT", "API_KEY_MAIN")]
+)
+def test_a_lane_that_a_start_may_not_trade_is_told_once_and_looked_after_at_the_next(
+    lives: Lives, venue: str, without: str
+) -> None:
+    """A limit entry rests; it fills while nothing may be sent, and gets its stop when that is over."""
+    life = lives(venue)
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    life.wait(3)
+    full, away = life.settings, {without, without.replace("KEY", "SECRET")}
+    life.settings = load({name: value for name, value in life.environ.items() if name not in away})
+    life.die()
+    life.server.reset_log()
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(60, step=3)
+    assert life.server.log == []
+    with life.store.read() as tx:
+        told = [note.text for note in outbox.unposted(tx, 500) if "is not looked after" in note.text]
+    assert len(told) == 1, told
+    assert AWAY[without] in told[0]
+    assert told[0].endswith(", or close by hand what is open there")
+    life.clock.advance(3 * 86400)
+    life.settings = full
+    life.die()
+    life.wait(4)
+    assert life.position > 0
     life.check()

@@ -213,3 +213,20 @@ def test_a_halt_stops_every_entry(examine: Callable[..., Told], sqlite_url: str,
     what, mend = examine().only()
     assert what == "trading is halted since 2026-01-05 12:00 UTC by me: holidays"
     assert "/api/resume" in mend
+
+
+def test_what_is_open_where_nothing_may_be_sent(examine: Callable[..., Told], sqlite_url: str) -> None:
+    with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as other, other:
+        other.execute(
+            "INSERT INTO positions (venue, account, symbol, intent_id, quantity, realised_pnl, fees, token,"
+            " wakes, updated_at) VALUES ('BYBIT', 'MAIN', 'BTC-USDT-PERP', 'a', '2', '0', '0', 0, 0, 0)"
+        )
+    told = examine()
+    what, mend = told.found["warn"][0]
+    assert what.startswith("BYBIT MAIN BTC-USDT-PERP: what is open or rests there is not looked after: ")
+    assert what.endswith("BYBIT trades real money and LIVE_TRADING is off")
+    assert mend == "set LIVE_TRADING=1, or close by hand what is open there"
+    assert told.code == 0
+    (what, mend), *_ = examine(LIVE_TRADING="1").errors
+    assert what.endswith("is not looked after: account MAIN has no credentials")
+    assert mend == "set API_KEY_MAIN and API_SECRET_MAIN, or close by hand what is open there"
