@@ -26,7 +26,10 @@ blueprint = Blueprint("api", __name__, url_prefix="/api")
 @blueprint.before_request
 def guard() -> Response | None:
     """Lets in whom HTTP Basic or a session names, and no other site's page."""
-    return keep_out(request)
+    kept_out = keep_out(request)
+    if kept_out is None and any("\x00" in value for value in request.args.values()):
+        return failure(400, "the address holds a NUL (%00): take it out")
+    return kept_out
 
 
 @blueprint.get("/alerts")
