@@ -76,7 +76,8 @@ audit: install ## known holes in what is installed (asks the network)
 	@$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(PIP_AUDIT)
 	$(VENV)/audit/bin/pip-audit --strict --requirement requirements.txt --no-deps --disable-pip
 
-# Compiled on all cores, where pip would use one; what cannot be compiled is a template, and no module.
+# Two installers side by side, since each list is complete, and compiled on all cores, where pip would use one; what
+# cannot be compiled is a template, and no module.
 $(STAMP): requirements.txt requirements-dev.txt
 	@set -e; \
 	new_enough='import sys; sys.exit(sys.version_info < (3, 11))'; \
@@ -91,7 +92,10 @@ $(STAMP): requirements.txt requirements-dev.txt
 	  fi; \
 	fi; \
 	echo "installing into $(VENV)"; \
-	$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-dev.txt; \
+	pip="$(PYTHON) -m pip --quiet --disable-pip-version-check install --no-compile --no-deps"; \
+	$$pip -r requirements.txt & server=$$!; \
+	grep -v '^-r ' requirements-dev.txt | $$pip -r /dev/stdin; \
+	wait $$server; \
 	$(PYTHON) -m compileall -qq -j 0 $(VENV)/lib || :; \
 	touch $@
 
