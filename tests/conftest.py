@@ -78,6 +78,7 @@ _SQLITE_FIRST = frozenset(
         "test_runner.py",
         "test_stance.py",
         "test_start.py",
+        "test_together.py",
         "test_votes.py",
     }
 )

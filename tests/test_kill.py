@@ -229,8 +229,8 @@ def test_sigterm_right_after_the_answer(house: House) -> None:
     ends_and_goes_on(life, alert_id)
 
 
-@postgres_is_slow
-@pytest.mark.parametrize("count", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 12])
 def test_sigterm_to_all_amid_an_entry(house: House, count: int) -> None:
     life = Life(house)
     _, found = life.watch(ENTRY)
