@@ -95,7 +95,7 @@ def owes(tx: Transaction, work: Work, state: LaneState) -> bool:
     return state.drift_since is not None and bool(ownership.untold(tx, work.lane, since=_after(state)))
 
 
-def agree(work: Work, view: View, *, heard: bool) -> View:
+def agree(work: Work, view: View, *, heard: bool, news: bool = False) -> View:
     """Where fills do not explain the position for DRIFT_LIMIT, the venue's word stands; people are told.
 
     Lists lag behind each other: until then the larger of the two is what is protected. Where the fills were
@@ -103,25 +103,35 @@ def agree(work: Work, view: View, *, heard: bool) -> View:
     """
     ledger, now, since = view.state.ledger, work.clock(), view.state.drift_since
     is_even = ledger.quantity == view.position.quantity
-    if is_even and heard and since is None:
+    is_new = news or since is None or now - since < DRIFT_LIMIT
+    # Position and fills may both be behind an answer that says what an entry filled.
+    may_lag = is_even and view.position.is_flat and is_new and (news or _has_just_filled(work, view.state))
+    if is_even and heard and since is None and not may_lag:
         return view
     with work.store.read() as tx:
         untold = ownership.untold(tx, work.lane, since=_after(view.state))
     due = ledger.quantity + sum((order.side.sign * quantity for order, quantity in untold), ZERO)
     is_explained = bool(untold) and due == view.position.quantity
-    if is_even and not is_explained and (heard or not untold):
+    if is_even and not is_explained and ((heard and not may_lag) or not untold):
         return _even(work, view)
-    if since is None:
+    if since is None or (news and now - since >= DRIFT_LIMIT):
         with work.store.write() as tx:
             orders.set_drift(tx, work.claim, since=now)
         since = now
-    expected = ledger.quantity if heard else due
+    expected = ledger.quantity if heard and not may_lag else due
     lags = now - since < DRIFT_LIMIT or (not heard and _is_fresh(work, untold))
     if lags and expected != view.position.quantity:
         return replace(view, position=_larger(view, expected), drifting=True)
     if not heard or (is_explained and now - since < GIVEN_UP):
         return replace(view, owing=True)
     return _even(work, view) if is_even else _corrected(work, view)
+
+
+def _has_just_filled(work: Work, state: LaneState) -> bool:
+    trade = state.trade
+    if trade is None or not trade.entry.filled_quantity or trade.entry.signed_at is None:
+        return False
+    return work.clock() - work.ours(trade.entry.signed_at) < DRIFT_LIMIT
 
 
 def rest(work: Work, state: LaneState) -> timedelta:

@@ -54,7 +54,7 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
     in_coins = work.capabilities.coins
     is_bare = stop_first and not in_coins and books.is_bare(work, state, changed, position)
     told = None if in_coins or is_bare else books.new_fills(work, state, changed, position)
-    fills = told or []
+    fills, news = told or [], any(order.filled_quantity for order in changed)
     if changed or gone or fills:
         with work.store.write() as tx:
             now = work.clock()
@@ -67,6 +67,7 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
             mine += orders.numbered(tx, work.lane, (fill.venue_order_id for fill in fills))
             for fill in orders.add_fills(tx, work.claim, books.named(fills, mine), now=now):
                 tell_fill(tx, fill, now)
+                news = True
             if fills:
                 orders.price(tx, work.claim, mine, now=now)
             if not in_coins:
@@ -77,7 +78,7 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
             # The fills may be newer than the position that was read before them.
             position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
-    return coins.agree(work, view) if in_coins else books.agree(work, view, heard=told is not None)
+    return coins.agree(work, view) if in_coins else books.agree(work, view, heard=told is not None, news=news)
 
 
 def is_protected(work: Work, view: View) -> bool:
