@@ -244,7 +244,9 @@ def _day(work: Work, intent: Intent, read: daily.Books) -> tuple[Decimal | None,
         now = work.clock()
         with work.store.write() as tx:
             first = journal.told_at(tx, intent.id, "waits", str(unread))
-            if first is None:
+            # One that it waited out long ago, such as before the vote, does not count.
+            if first is None or now - first >= READ_WITHIN + DRIFT_LIMIT:
+                first = None
                 journal.tell(tx, intent.id, "waits", str(unread), now)
         # What gets out waits for no entry.
         with work.store.read() as tx:
@@ -252,7 +254,10 @@ def _day(work: Work, intent: Intent, read: daily.Books) -> tuple[Decimal | None,
         hurries = any(other.kind in (AlertKind.EXIT, AlertKind.BREAKEVEN) for other in later)
         if hurries or (first is not None and now - first >= READ_WITHIN):
             return None, str(unread)
+        # Its own lane is looked at in this very run.
         for lane in unread.lanes:
+            if lane == work.lane:
+                continue
             with work.store.write() as tx:
                 journal.look_at(tx, lane=lane, now=now)
         raise

@@ -135,9 +135,9 @@ def was_told(tx: Connection, alert_id: str, event: str, detail: str) -> bool:
 
 
 def told_at(tx: Connection, alert_id: str, event: str, detail: str) -> datetime | None:
-    """Since when the story of an alert holds this very line, if it does."""
+    """When the story of an alert got this very line the last time, if it did."""
     same = and_(events.c.alert_id == alert_id, events.c.event == event, events.c.detail == detail)
-    return tx.execute(select(events.c.at).where(same).order_by(events.c.seq).limit(1)).scalar()
+    return tx.execute(select(events.c.at).where(same).order_by(events.c.seq.desc()).limit(1)).scalar()
 
 
 def wake(tx: Connection, *, symbol: str, now: datetime) -> None:
