@@ -23,7 +23,7 @@ from pathlib import Path
 from desk import logs
 from desk.board import homes
 from desk.footing import prepare
-from desk.lane import backoff, run_lane
+from desk.lane import ALIEN, backoff, run_lane
 from desk.painter import Painter
 from desk.sentry import Sentry
 from desk.settings import Settings, from_environment
@@ -31,7 +31,7 @@ from desk.stages import mark
 from desk.teller import Teller
 from desk.venues import BY_HAND, Venues
 from desk.work import Stopping, Work
-from store import Store, chain, journal, open_store, outbox, sentries, switches
+from store import Store, chain, journal, open_store, orders, outbox, sentries, switches
 from store.journal import Claim
 from trading.errors import Denied, LostClaim, SettingsError, StoreUnavailable, Throttled, VenueError
 from trading.lifecycle import IntentEvent
@@ -339,7 +339,9 @@ class Runner:
             for intent in journal.undone(tx, lane):
                 journal.advance(tx, claim, intent, IntentEvent.DENY, reason=reason, now=now)
             if lane.symbol not in sentries.ours(tx, venue=lane.venue, account=lane.account):
-                return None
+                state = orders.lane_state(tx, lane)
+                is_known = not state.ledger.quantity and state.drift_since is None
+                return None if is_known else now + ALIEN
             if lane not in self._untended:
                 outbox.notify(tx, kind="alarm", text=text, alert_id=None, now=now)
         if lane not in self._untended:
