@@ -27,7 +27,7 @@ def disown(work: Work, view: View) -> bool:
         return False
     fills: Sequence[Fill] = ()
     signed_at = trade.entry.signed_at
-    if signed_at is not None and seems_closed(trade):
+    if signed_at is not None and (seems_closed(trade) or not trade.entry.filled_quantity):
         with work.store.read() as tx:
             told = orders.fills_of(tx, work.lane, since=signed_at - OVERLAP)
         fills = sorted(told, key=lambda fill: fill.at)

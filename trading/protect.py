@@ -280,6 +280,11 @@ def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
     if not is_of(position, trade):
         return True
     entered = sum((fill.quantity for fill in fills if fill.client_order_id == name), ZERO)
+    if not trade.entry.filled_quantity:
+        signed_at = trade.entry.signed_at
+        since_it = [fill for fill in fills if signed_at is not None and fill.at >= signed_at]
+        all_made = sum((fill.side.sign * fill.quantity for fill in since_it), ZERO)
+        return not entered and all_made == position.quantity
     # An entry starts from nothing.
     since = dropwhile(lambda fill: fill.client_order_id != name, fills)
     made = sum((fill.side.sign * fill.quantity for fill in since), ZERO)
