@@ -91,6 +91,7 @@ _IN_TURN = frozenset(
         "test_crashes.py",
         "test_fence.py",
         "test_guard.py",
+        "test_late_lists.py",
         "test_life.py",
         "test_spot.py",
         "test_strangers.py",

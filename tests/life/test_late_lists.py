@@ -1,0 +1,177 @@
+"""Lists that lag behind what an order's answer said, and what waits for them: believed for a while."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk import control
+from desk.settings import load
+from store import orders, words
+from tests.life.conftest import PASSPHRASE
+from tests.life.scenarios import LADDER, LONG, VENUES
+from tests.life.test_guard import Guarded
+from tests.life.test_trouble import Unheard
+from trading.model import ZERO, Role, Route, Side
+
+LOWER = {**LONG, "price": "41400", "long SL": "41000", "long TP": "42500"}
+
+
+class Late:
+    """An adapter whose lists show nothing of an entry for `seconds` after it left."""
+
+    def __init__(self, exchange: Any, clock: Any, seconds: float, *, fills: bool) -> None:
+        self._exchange, self._clock, self._late_fills = exchange, clock, fills
+        self._seconds = timedelta(seconds=seconds)
+        self._entered: datetime | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def place(self, order: Any, **more: Any) -> Any:
+        placed = self._exchange.place(order, **more)
+        if order.role is Role.ENTRY:
+            self._entered = self._clock()
+        return placed
+
+    def look(self, symbol: str, *, ours: Any) -> Any:
+        seen = self._exchange.look(symbol, ours=ours)
+        return replace(seen, position=self._shown(seen.position))
+
+    def position(self, symbol: str) -> Any:
+        return self._shown(self._exchange.position(symbol))
+
+    def fills(self, symbol: str, *, since: datetime) -> Any:
+        found = self._exchange.fills(symbol, since=since)
+        return [] if self._late_fills and self._is_late() else found
+
+    def _is_late(self) -> bool:
+        return self._entered is not None and self._clock() < self._entered + self._seconds
+
+    def _shown(self, position: Any) -> Any:
+        return replace(position, quantity=ZERO, average_price=None) if self._is_late() else position
+
+
+def late(life: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fills: bool) -> None:
+    lane = Unheard(life).lane
+    there = Late(life.venues.exchange(lane), life.clock, seconds, fills=fills)
+    found = life.venues.exchange
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == lane else found(asked))
+
+
+def covered(life: Any) -> bool:
+    """Whether the position is open, and lies under its stop."""
+    return bool(life.position) and sum(stop.remaining for stop in life.stops()) == life.position
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_an_entry_that_no_list_shows_yet_keeps_its_stop(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    life = lives(venue)
+    late(life, monkeypatch, 1, fills=True)
+    alert_id = life.send("entry", **LONG)
+    life.wait(6, step=0.5)
+    assert life.status(alert_id) == "DONE"
+    assert covered(life)
+
+
+@pytest.mark.parametrize("gap", [4, 5])
+def test_an_entry_while_older_fills_are_asked_for_keeps_its_stop(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, gap: int
+) -> None:
+    life = lives("BINANCE")
+    here = Unheard(life)
+    life.send("entry", **LONG)
+    life.wait(4)
+    here.begin()
+    life.price("41400")
+    life.wait(20)
+    life.server.forget_faults()
+    late(life, monkeypatch, 3, fills=False)
+    life.wait(gap)
+    assert life.status(life.send("entry", **LOWER)) in ("DONE", "EXECUTING")
+    life.wait(10, step=0.5)
+    assert covered(life)
+
+
+def test_an_entry_waits_for_its_own_lanes_fills_without_haste(lives: Any) -> None:
+    life = lives("BINANCE", LIMITS_MAIN='{"max_daily_loss": 50000}')
+    here = Unheard(life)
+    life.send("entry", **LONG)
+    life.wait(4)
+    here.begin()
+    life.price("41400")
+    life.wait(8)
+    before = len(life.server.log)
+    life.store_only("entry", **LOWER)
+    runs = 0
+    while runs < 50 and life.runner.step():
+        runs += 1
+    assert runs < 5
+    assert len(life.server.log) - before < 40
+
+
+def test_a_wait_before_the_vote_is_none_after_it(lives: Any) -> None:
+    life = lives("BINANCE", LIMITS_MAIN='{"max_daily_loss": 50000}', RISK_MAIN="0.2")
+    life.engine.move("ETH-USDT-PERP", Decimal(3000))
+    life.send("entry", **LONG, **LADDER)
+    life.wait(5)
+    life.engine.move(life.market.symbol, Decimal(42510))
+    body = {"passphrase": PASSPHRASE, "ticker": "ETHUSDT.P", "exchange": "BINANCE", "message": "entry"}
+    body |= {"id": "eth", "action": "buy", "price": "3000", "long SL": "2900"}
+    answer = life.intake.receive(json.dumps(body).encode(), route=Route.STUDY, address="127.0.0.1")
+    alert_id = str(answer.body["alert_id"])
+    life.settle()
+    life.wait(15)
+    assert life.status(alert_id) == "AWAITING_APPROVAL"
+    life.engine.move(life.market.symbol, Decimal(43010))
+    control.vote(life.store, intent_id=alert_id, approve=True, voter="me", now=life.clock())
+    life.settle()
+    life.wait(5)
+    assert life.status(alert_id) == "DONE"
+
+
+def test_a_lane_that_had_no_venue_for_a_while_is_looked_at_again(lives: Any) -> None:
+    here = Guarded(lives("BINANCE", LIMITS_MAIN='{"max_open_positions": 1}'))
+    life = here.life
+    life.send("entry", **LONG)
+    life.send("exit")
+    here.watch(5)
+    life.engine.hand(life.account, life.market.symbol, Side.BUY, Decimal(1))
+    here.restart()
+    here.watch(40)
+    life.clock.advance(2 * 86400)
+    here.watch(5)
+    full = life.settings
+    life.settings = load({name: value for name, value in life.environ.items() if name != "LIVE_TRADING"})
+    here.restart()
+    here.watch(40)
+    life.settings = full
+    here.restart()
+    here.watch(5)
+    life.engine.hand(life.account, life.market.symbol, Side.SELL, Decimal(1))
+    here.watch(120)
+    with life.store.read() as tx:
+        assert orders.lane_state(tx, here.lane).ledger.quantity == 0
+
+
+def test_what_a_person_bought_while_an_entry_waited_is_left_alone(lives: Any) -> None:
+    here = Guarded(lives("BINANCE"))
+    life = here.life
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    here.watch(3)
+    life.engine.hand(life.account, life.market.symbol, Side.BUY, Decimal(1))
+    here.watch(4)
+    with life.store.write() as tx:
+        words.halt(tx, reason="news", by="me", now=life.clock())
+    here.watch(10)
+    life.engine.move(life.market.symbol, Decimal(41400))
+    here.watch(6)
+    assert life.position == 1
+    assert len([text for text in Unheard(life).told() if "not this server's" in text]) == 1
