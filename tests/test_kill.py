@@ -136,7 +136,7 @@ def spread(found: list[Stage], count: int) -> list[Stage]:
     return [found[round(number * (len(found) - 1) / (count - 1))] for number in range(count)]
 
 
-@postgres_is_slow
+@pytest.mark.slow  # in `make test` the matrix' sample kills: tests/test_matrix.py
 def test_killed_at_some_stages_of_an_entry(house: House, database_url: str) -> None:
     life = Life(house)
     entry, found = life.watch(ENTRY)

@@ -104,6 +104,7 @@ def test_all_looks_together_leave_room_for_what_trades(lives: Lives, venue: str)
         assert cost * looks <= Decimal("0.6") * budget.most * int(timedelta(minutes=1) / budget.window), name
 
 
+@pytest.mark.slow
 def test_positions_that_fill_the_budget_with_looks_hold_no_alert_up(
     lives: Lives, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

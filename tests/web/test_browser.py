@@ -139,6 +139,7 @@ def test_a_traders_day(server: Any, visit: Callable[..., Visit], body: Any) -> N
     expect(page.get_by_label("Password")).to_be_focused()
 
 
+@pytest.mark.slow
 def test_every_view_on_a_phone_and_a_desk_dark_and_light(
     server: Any, visit: Callable[..., Visit], body: Any
 ) -> None:
