@@ -100,6 +100,7 @@ def agree(work: Work, view: View, *, heard: bool, news: bool = False) -> View:
 
     Lists lag behind each other: until then the larger of the two is what is protected. Where the fills were
     not `heard`, what our orders say that they filled counts for them, and the books are not corrected.
+    `news`: this look brought a fill, so that DRIFT_LIMIT begins anew.
     """
     ledger, now, since = view.state.ledger, work.clock(), view.state.drift_since
     is_even = ledger.quantity == view.position.quantity

@@ -269,7 +269,7 @@ def seems_closed(trade: Trade) -> bool:
 
 def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
     """Whether nothing of an open position is the trade's, whose entry has ended: it is on the other side, or
-    has been flat since the trade's own orders closed it.
+    has been flat since the trade's own orders closed it, or its entry filled nothing and others made it all.
 
     `fills` are all executions since the entry left, whoever's, oldest first; where they do not prove it, or
     do not make the position, it counts as the trade's.
