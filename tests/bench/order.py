@@ -29,32 +29,40 @@ _PATIENCE = 30.0
 
 
 def measure(url: str, folder: Path) -> Iterator[Line]:
-    """Each venue in turn; the first entry, for which nothing is known yet, is told apart."""
-    for trip in TRIPS:
-        with ExitStack() as stack:
-            venues = [stack.enter_context(opened(name, delay=trip / 2)) for name in VENUES]
-            markets = [Market(venue, _bitcoin(venue)) for venue in venues]
-            urls = {f"{market.venue}_API_URL": market.server.url for market in markets}
-            keys = {"LIVE_TRADING": "1", "API_KEY_MAIN": KEY, "API_SECRET_MAIN": SECRET}
-            bare = stack.enter_context(
-                server(url, folder, "tests.bench.bare:app", ORDER_URL=f"{venues[0].url}/fapi/v1/order")
-            )
-            floor = statistics.median(_bare(markets[0], bare, trip))
-            desk = stack.enter_context(server(url, folder, **urls, **keys))
+    """Each venue in turn; the first entry of a process, for which nothing is known yet, is told apart.
+
+    The venues outlast the servers, as they do: one that had begun anew would number new fills like old ones.
+    """
+    with ExitStack() as stack:
+        markets = [Market(venue, _bitcoin(venue)) for venue in map(stack.enter_context, map(opened, VENUES))]
+        for trip in TRIPS:
             for market in markets:
-                first, *others = _entries(market, desk, trip)
-                middle = statistics.median(took for took, _ in others)
-                name = f"{market.venue}, {trip * 1000:.0f} ms round trip: entry on its way"
-                limit = 2 * floor if not trip else 1000 * trip * (MOST_TRIPS + 0.5) + 2 * floor
-                yield Line(name=name, value=middle, floor=floor, limit=limit, note=f"first {first[0]:.0f}")
-                if trip:
-                    yield Line(
-                        name=f"{market.venue}: round trips before the entry",
-                        value=max(trips for _, trips in others),
-                        unit="",
-                        limit=MOST_TRIPS,
-                        note=f"first {first[1]}",
-                    )
+                market.server.delay = trip / 2
+            yield from _trip(markets, trip, url, folder)
+
+
+def _trip(markets: list[Market], trip: float, url: str, folder: Path) -> Iterator[Line]:
+    with ExitStack() as stack:
+        urls = {f"{market.venue}_API_URL": market.server.url for market in markets}
+        keys = {"LIVE_TRADING": "1", "API_KEY_MAIN": KEY, "API_SECRET_MAIN": SECRET}
+        order = f"{markets[0].server.url}/fapi/v1/order"
+        bare = stack.enter_context(server(url, folder, "tests.bench.bare:app", ORDER_URL=order))
+        floor = statistics.median(_bare(markets[0], bare, trip))
+        desk = stack.enter_context(server(url, folder, **urls, **keys))
+        for market in markets:
+            first, *others = _entries(market, desk, trip)
+            middle = statistics.median(took for took, _ in others)
+            name = f"{market.venue}, {trip * 1000:.0f} ms round trip: entry on its way"
+            limit = 2 * floor if not trip else 1000 * trip * (MOST_TRIPS + 0.5) + 2 * floor
+            yield Line(name=name, value=middle, floor=floor, limit=limit, note=f"first {first[0]:.0f}")
+            if trip:
+                yield Line(
+                    name=f"{market.venue}: round trips before the entry",
+                    value=max(trips for _, trips in others),
+                    unit="",
+                    limit=MOST_TRIPS,
+                    note=f"first {first[1]}",
+                )
 
 
 def _bare(market: Market, floor: Running, trip: float) -> list[float]:
