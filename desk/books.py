@@ -18,7 +18,7 @@ from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
 from trading.errors import VenueError
 from trading.model import ZERO, Fill, Order, OrderType, Position, Role, plain
-from trading.protect import is_of, protected
+from trading.protect import is_of, protected, since_entry
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,8 @@ def new_fills(
     """What may have filled since the last fill that is known; None if that was not asked, or not answered."""
     since = state.drift_since
     filled = any(order.filled_quantity for order in changed)
-    made = state.trade.orders if state.trade else ()
-    told = sum(order.side.sign * order.filled_quantity for order in made)
-    is_even = position.quantity == state.ledger.quantity and told in (0, state.ledger.quantity)
-    if since is None and is_even and not filled:
+    is_even = position.quantity == state.ledger.quantity
+    if since is None and is_even and not filled and not _lacks_fills(work, state):
         return []
     if since is not None and not _is_time(work, since):
         return None
@@ -51,6 +49,16 @@ def new_fills(
         return None
 
 
+def _lacks_fills(work: Work, state: LaneState) -> bool:
+    """Whether orders of ours filled more than the books know, though these are even with the venue."""
+    made = since_entry(state.trade) if state.trade else ()
+    if sum(order.side.sign * order.filled_quantity for order in made) == state.ledger.quantity:
+        return False
+    # What a person has added or taken makes them differ for good: only executions tell.
+    with work.store.read() as tx:
+        return bool(ownership.untold(tx, work.lane, since=_after(state)))
+
+
 def is_bare(work: Work, state: LaneState, changed: Collection[Order], position: Position) -> bool:
     """Whether what our entry fills may just have begun to be without its stop: that comes before its fills.
 
@@ -61,7 +69,8 @@ def is_bare(work: Work, state: LaneState, changed: Collection[Order], position: 
         return False
     if since is not None and work.clock() - since >= NAKED_LIMIT:
         return False
-    if any(order.filled_quantity and order.role is not Role.ENTRY for order in (*trade.orders, *changed)):
+    mine = (*since_entry(trade), *changed)
+    if any(order.filled_quantity and order.role is not Role.ENTRY for order in mine):
         return False
     now = {order.client_order_id: order for order in (*state.unsettled, *changed)}
     return not protected(position, trade, list(now.values()))

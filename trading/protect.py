@@ -254,7 +254,7 @@ def _reach(position: Position, trade: Trade) -> Decimal:
 
 def is_over(trade: Trade) -> bool:
     """A stop or a close took from it: what is left of the entry would open it anew."""
-    later = _since_entry(trade)
+    later = since_entry(trade)
     return any(order.role in (Role.STOP, Role.CLOSE) and order.filled_quantity > 0 for order in later)
 
 
@@ -263,7 +263,7 @@ def seems_closed(trade: Trade) -> bool:
     entry = trade.entry
     if not entry.status.is_final or not entry.filled_quantity:
         return False
-    left = sum((order.side.sign * order.filled_quantity for order in _since_entry(trade)), ZERO)
+    left = sum((order.side.sign * order.filled_quantity for order in since_entry(trade)), ZERO)
     return left * trade.side.sign <= 0
 
 
@@ -295,7 +295,7 @@ def is_spent(position: Position, trade: Trade, fills: Sequence[Fill]) -> bool:
     return any(quantity * sign <= 0 for quantity in before)
 
 
-def _since_entry(trade: Trade) -> Iterator[Order]:
+def since_entry(trade: Trade) -> Iterator[Order]:
     """Its orders from the entry on: a close that stands before it made room for it."""
     return dropwhile(lambda order: order.role is not Role.ENTRY, trade.orders)
 

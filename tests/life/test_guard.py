@@ -80,11 +80,18 @@ def test_an_idle_minute_asks_the_venue_nothing(lives: Lives, venue: str) -> None
     assert here.requests(60) == 0
 
 
-def test_a_position_under_guard_costs_few_requests(lives: Lives) -> None:
+@pytest.mark.parametrize("how", ["entered", "turned by an entry", "added to by hand"])
+def test_a_position_under_guard_costs_few_requests(lives: Lives, how: str) -> None:
     """Three for a look every two seconds, one for the account every five."""
     here = Guarded(lives("BINANCE"))
+    if how == "turned by an entry":
+        here.life.send("entry", **SHORT, **LADDER)
+        here.watch(3)
     here.life.send("entry", **LONG, **LADDER)
     here.watch(10)
+    if how == "added to by hand":
+        here.life.engine.hand(here.life.account, here.life.market.symbol, Side.BUY, Decimal(1))
+        here.watch(10)
     assert 60 <= here.requests(60) <= 110
 
 

@@ -257,8 +257,13 @@ def test_trading_goes_on_while_the_list_of_fills_fails(lives: Lives, venue: str)
     assert not [text for text in here.told() if "by our fills" in text]
 
 
-def test_a_stop_leaves_before_its_entrys_fills_are_asked_for(lives: Lives) -> None:
+@pytest.mark.parametrize("turns", [False, True])
+def test_a_stop_leaves_before_its_entrys_fills_are_asked_for(lives: Lives, turns: bool) -> None:
+    """Also where the entry closed what was open on the other side before."""
     here = Unheard(life := lives("BINANCE"))
+    if turns:
+        life.send("entry", **SHORT)
+        life.wait(4)
     life.send("entry", **{**LONG, "price": "41900"}, type="limit")
     life.wait(2)
     here.begin()
