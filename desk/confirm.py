@@ -44,7 +44,8 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
     position, resting = look.position, look.resting
     listed = {report.client_order_id for report in resting}
     unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
-    asked, absent = _ask(work, unlisted)
+    may_miss = stop_first and not work.capabilities.coins
+    asked, absent, missed = _ask(work, unlisted, may_miss=may_miss)
     if unlisted:
         # What the position shows must be no older than what the orders show.
         position = work.exchange.position(symbol)
@@ -78,7 +79,10 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
             # The fills may be newer than the position that was read before them.
             position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
-    return coins.agree(work, view) if in_coins else books.agree(work, view, heard=told is not None, news=news)
+    if in_coins:
+        return coins.agree(work, view)
+    view = books.agree(work, view, heard=told is not None, news=news)
+    return replace(view, drifting=True) if missed else view
 
 
 def is_protected(work: Work, view: View) -> bool:
@@ -220,10 +224,13 @@ def _unwritten(planned: Collection[Order], resting: Collection[OrderReport]) -> 
             yield replace(order, status=OrderStatus.SUBMITTED, quantity=quantity)
 
 
-def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]]:
-    """Reports of orders that do not rest, and the ids of those that the venue surely does not have."""
+def _ask(work: Work, unlisted: list[Order], *, may_miss: bool) -> tuple[list[OrderReport], set[str], bool]:
+    """Reports of orders that do not rest, the ids of those that the venue surely does not have, and whether
+    one could not be asked for: an entry or a target, which `may_miss`, for a stop does not wait for them.
+    """
     reports: list[OrderReport] = []
     absent: set[str] = set()
+    missed = False
     # One moment for all: an entry and the stop that went with it are lost or not lost together.
     asked_at = work.exchange.time()
     for order in unlisted:
@@ -233,11 +240,17 @@ def _ask(work: Work, unlisted: list[Order]) -> tuple[list[OrderReport], set[str]
         except OrderNotFound:
             if order.retry_at is not None and asked_at < order.retry_at:
                 continue
+        except VenueError as error:
+            if not may_miss or order.role not in (Role.ENTRY, Role.TARGET):
+                raise
+            log.warning("%s: not known yet what became of it: %s", order.client_order_id, error)
+            missed = True
+            continue
         try:
             reports.append(work.exchange.order(order))
         except OrderNotFound:
             absent.add(order.client_order_id)
-    return reports, absent
+    return reports, absent, missed
 
 
 def _gone(unsettled: Collection[Order], absent: Collection[str]) -> list[Order]:

@@ -11,7 +11,7 @@ import pytest
 
 from desk.settings import load
 from store import orders, outbox
-from tests.life.scenarios import LONG, SHORT, SPOTS, VENUES
+from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
 from tests.life.test_life import FILLS
 from trading.model import Lane, Side
@@ -30,6 +30,8 @@ BANS = [
     ("BYBIT_SPOT", "exit", 2),
 ]
 CANCELS = {"BINANCE_SPOT": "DELETE /api/v3/order", "BYBIT_SPOT": "POST /v5/order/cancel"}
+#: How one order is asked for, where its stop is another.
+ORDERS = {"BINANCE": "GET /fapi/v1/order", "FTX": "GET /api/orders/by_client_id/{clientId}"}
 UNKNOWN = {"FTX": "FOOPERP"} | dict.fromkeys(SPOTS, "FOOUSDT")
 
 
@@ -270,6 +272,27 @@ def test_a_stop_leaves_before_its_entrys_fills_are_asked_for(lives: Lives, turns
     life.price("41850")
     paths = [seen.key[0] for seen in life.server.log]
     assert paths.index("POST /fapi/v1/algoOrder") < paths.index(FILLS["BINANCE"])
+    life.check()
+
+
+@pytest.mark.parametrize(("venue", "asked"), ORDERS.items())
+def test_a_stop_does_not_wait_for_what_became_of_its_entry(lives: Lives, venue: str, asked: str) -> None:
+    """The venue tells the position, and not the order that made it."""
+    life = lives(venue)
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    life.wait(2)
+    life.server.reset_log()
+    for number in range(1, 100):
+        life.server.fault("error_before", (asked, number))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(4)
+    assert life.position > 0
+    assert life.covered()
+    life.wait(20, step=2)
+    assert life.covered()
+    life.server.forget_faults()
+    life.wait(4)
+    assert {o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "entry"} == {"FILLED"}
     life.check()
 
 
