@@ -18,7 +18,7 @@ from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
 from trading.errors import VenueError
 from trading.model import ZERO, Fill, Order, OrderType, Position, Role, plain
-from trading.protect import is_of, protected, since_entry
+from trading.protect import has_missed, is_of, protected, since_entry
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,8 @@ def _lacks_fills(work: Work, state: LaneState) -> bool:
 def is_bare(work: Work, state: LaneState, changed: Collection[Order], position: Position) -> bool:
     """Whether what our entry fills may just have begun to be without its stop: that comes before its fills.
 
-    Not where something of ours has closed since: then fills alone say whose the position is.
+    Not where something of ours has closed since, nor where the entry has ended without a fill: then fills
+    alone say whose the position is.
     """
     trade, since = state.trade, state.naked_since
     if trade is None or not is_of(position, trade):
@@ -73,6 +74,8 @@ def is_bare(work: Work, state: LaneState, changed: Collection[Order], position: 
     if any(order.filled_quantity and order.role is not Role.ENTRY for order in mine):
         return False
     now = {order.client_order_id: order for order in (*state.unsettled, *changed)}
+    if has_missed(now.get(trade.entry.client_order_id, trade.entry)):
+        return False
     return not protected(position, trade, list(now.values()))
 
 

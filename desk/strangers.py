@@ -14,7 +14,7 @@ from desk.work import Work
 from store import Transaction, orders, outbox, sentries
 from store.sentries import Stranger
 from trading.model import Fill, Lane, Position, plain
-from trading.protect import is_spent, seems_closed
+from trading.protect import has_missed, is_spent, seems_closed
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ def disown(work: Work, view: View) -> bool:
         return False
     fills: Sequence[Fill] = ()
     signed_at = trade.entry.signed_at
-    if signed_at is not None and (seems_closed(trade) or not trade.entry.filled_quantity):
+    if signed_at is not None and (seems_closed(trade) or has_missed(trade.entry)):
         with work.store.read() as tx:
             told = orders.fills_of(tx, work.lane, since=signed_at - OVERLAP)
         fills = sorted(told, key=lambda fill: fill.at)
@@ -43,9 +43,10 @@ def disown(work: Work, view: View) -> bool:
 
 
 def may_be(work: Work, view: View) -> bool:
-    """Whether what is open may be another's: orders of ours closed all, and fills do not say so yet."""
+    """Whether what is open may be another's: orders of ours closed all, or entered nothing, and fills do not
+    say so yet."""
     trade = view.state.trade
-    if trade is None or work.capabilities.coins or not seems_closed(trade):
+    if trade is None or work.capabilities.coins or not (seems_closed(trade) or has_missed(trade.entry)):
         return False
     return view.drifting or (view.owing and not view.position.is_flat)
 

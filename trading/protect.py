@@ -258,6 +258,11 @@ def is_over(trade: Trade) -> bool:
     return any(order.role in (Role.STOP, Role.CLOSE) and order.filled_quantity > 0 for order in later)
 
 
+def has_missed(entry: Order) -> bool:
+    """Whether an entry has ended without a fill, by its own word."""
+    return entry.status.is_final and not entry.filled_quantity
+
+
 def seems_closed(trade: Trade) -> bool:
     """Whether the trade's orders, by their own word, closed all that its entry entered, which has ended."""
     entry = trade.entry

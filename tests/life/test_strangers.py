@@ -155,3 +155,27 @@ def test_what_is_opened_by_hand_where_nothing_of_ours_is_open_is_told_once_each_
         here.life.engine.hand(here.life.account, there, Side.SELL, Decimal(1))
         here.watch(40)
     assert len(here.alarms()) == 2
+
+
+@pytest.mark.parametrize("unheard", [0, 4])
+def test_what_a_person_holds_in_place_of_an_entry_that_they_took_back_is_not_sold(
+    lives: Lives, unheard: int
+) -> None:
+    """While the server is down; the price is through the stop that the entry would have had."""
+    here = Guarded(lives("BINANCE"))
+    life = here.life
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    here.watch(3)
+    life.account.cancel(life.resting[0].id)
+    life.engine.hand(life.account, life.market.symbol, Side.BUY, Decimal(1))
+    life.engine.move(life.market.symbol, Decimal(41400))
+    life.server.reset_log()
+    for number in range(1, unheard + 1):
+        life.server.fault("error_before", (FILLS["BINANCE"], number))
+    here.restart()
+    here.watch(12)
+    assert not life.server.unfired
+    assert life.position == 1
+    assert life.resting == []
+    assert not any("closing" in text for text in here.alarms())
+    assert len([text for text in here.alarms() if "1 long at the venue is not this server's" in text]) == 1
