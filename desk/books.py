@@ -117,8 +117,9 @@ def agree(work: Work, view: View, *, heard: bool, news: bool = False) -> View:
     ledger, now, since = view.state.ledger, work.clock(), view.state.drift_since
     is_even = ledger.quantity == view.position.quantity
     is_new = news or since is None or now - since < DRIFT_LIMIT
-    # Position and fills may both be behind an answer that says what an entry filled.
-    may_lag = is_even and view.position.is_flat and is_new and (news or _has_just_filled(work, view.state))
+    # Position and fills may both be behind an answer that says what an order filled.
+    is_told = news or since is not None or _has_just_filled(work, view.state)
+    may_lag = is_even and is_new and is_told
     if is_even and heard and since is None and not may_lag:
         return view
     with work.store.read() as tx:

@@ -57,6 +57,35 @@ class Late:
         return replace(position, quantity=ZERO, average_price=None) if self._is_late() else position
 
 
+class Behind:
+    """An adapter whose fills, and where asked for its position, stay as they are for `seconds`."""
+
+    def __init__(self, exchange: Any, clock: Any, symbol: str, seconds: float, *, position: bool) -> None:
+        self._exchange, self._clock, self._late_position = exchange, clock, position
+        self._since, self._position = clock(), exchange.position(symbol)
+        self._until = self._since + timedelta(seconds=seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def look(self, symbol: str, *, ours: Any) -> Any:
+        seen = self._exchange.look(symbol, ours=ours)
+        return replace(seen, position=self._shown(seen.position))
+
+    def position(self, symbol: str) -> Any:
+        return self._shown(self._exchange.position(symbol))
+
+    def fills(self, symbol: str, *, since: datetime) -> Any:
+        found = self._exchange.fills(symbol, since=since)
+        return [fill for fill in found if fill.at <= self._since] if self._is_late() else found
+
+    def _is_late(self) -> bool:
+        return self._clock() < self._until
+
+    def _shown(self, position: Any) -> Any:
+        return self._position if self._late_position and self._is_late() else position
+
+
 def late(life: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fills: bool) -> None:
     lane = Unheard(life).lane
     there = Late(life.venues.exchange(lane), life.clock, seconds, fills=fills)
@@ -175,3 +204,27 @@ def test_what_a_person_bought_while_an_entry_waited_is_left_alone(lives: Any) ->
     here.watch(6)
     assert life.position == 1
     assert len([text for text in Unheard(life).told() if "not this server's" in text]) == 1
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_a_stop_has_ended_is_not_closed_once_more_while_lists_lag(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    """The price is through the stop. A person may have bought as much in its place."""
+    here = Guarded(lives("BINANCE"))
+    life = here.life
+    life.send("entry", **LONG)
+    here.watch(8)
+    found = life.venues.exchange
+    there = Behind(found(here.lane), life.clock, life.market.symbol, 4, position=not again)
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == here.lane else found(asked))
+    life.clock.advance(0.001)
+    life.engine.move(life.market.symbol, Decimal(41400), Decimal(41300))
+    if again:
+        life.engine.hand(life.account, life.market.symbol, Side.BUY, Decimal(2))
+    here.watch(12)
+    assert life.position == (2 if again else 0)
+    assert life.resting == []
+    assert not any("closing" in text for text in here.alarms())
+    with life.store.read() as tx:
+        assert orders.lane_state(tx, here.lane).trade is None
