@@ -75,6 +75,8 @@ def _open(exchange: Exchange, lane: Lane, known: Books) -> Decimal:
         held = [position for position in exchange.positions() if split(position.symbol)[2] is kind]
         _need_read(mine, held)
     for position in held:
+        if position.average_price is None:
+            raise Unknown(f"at what price {position.symbol} was entered is not told")
         price = exchange.price(position.symbol)
         total += unrealised(quantity=position.quantity, average_price=position.average_price, price=price)
     return total

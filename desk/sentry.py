@@ -59,13 +59,22 @@ class Sentry:
             for venue, account in places:
                 # What is simulated while orders leave the machine loses nobody's money.
                 if venue.startswith(PAPER) is not self._settings.live_trading:
-                    self._watch(venue, account)
+                    self._safely(venue, account)
         except StoreUnavailable as error:
             log.warning("the accounts are not looked after: %s", error)
         except Exception:
             log.exception("the accounts are not looked after: unforeseen")
         finally:
             self._busy.release()
+
+    def _safely(self, venue: str, account: str) -> None:
+        """Whatever nobody foresaw at one account: the next one's turn comes all the same."""
+        try:
+            self._watch(venue, account)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("%s %s is not looked after now: unforeseen", venue, account)
 
     def _watch(self, venue: str, account: str) -> None:
         place = (venue, account)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -353,3 +354,28 @@ def test_paper_is_not_looked_at_while_orders_leave_the_machine(make_rig: Any) ->
     sentry(rig, LIMITS_MAIN=LOSS, LIVE_TRADING="1", API_KEY_MAIN="key", API_SECRET_MAIN="secret").watch()
     sentry(rig, RISK_MAIN="1").watch()
     assert halted(rig) is None
+
+
+@pytest.mark.parametrize("odd", ["no average price", "unforeseen"])
+def test_what_cannot_be_read_of_one_account_keeps_no_other_from_its_halt(
+    make_rig: Any, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    rig = make_rig(LIMITS_MAIN=LOSS, LIMITS_OTHER=LOSS)
+    rig.send("entry", **LONG)
+    rig.send("entry", subaccount="OTHER", **LONG)
+    rig.price("41700")
+    told = [replace(position, average_price=None) for position in rig.venue().positions()]
+
+    def positions() -> Any:
+        if odd == "unforeseen":
+            raise ArithmeticError(odd)
+        return told
+
+    monkeypatch.setattr(rig.flaky(), "positions", positions, raising=False)
+    known = sentry(rig)
+    for _ in range(14):
+        rig.clock.advance(5)
+        known.watch()
+    assert "max_daily_loss of OTHER" in halted(rig).reason
+    in_doubt = [text for text in alarms(rig) if "at what price BTC-USDT-PERP was entered is not told" in text]
+    assert len(in_doubt) == (odd == "no average price")
