@@ -64,7 +64,9 @@ def run_lane(work: Work, *, first: bool = False) -> datetime | None:
         todo = journal.undone(tx, work.lane)
     # What was under way looks by itself, and knows what it has in doubt.
     if first and not any(intent.status is IntentStatus.EXECUTING for intent in todo):
-        _reconcile(work)
+        again = _reconcile(work)
+        if again is not None:
+            due.append(again)
     for number, intent in enumerate(todo):
         with about(intent.id):
             status, at = _safely(work, intent, is_new=not number)
@@ -188,12 +190,17 @@ def _has_left(work: Work, intent: Intent) -> bool:
     return any(order.status not in (OrderStatus.INITIALIZED, OrderStatus.REJECTED) for order in made)
 
 
-def _reconcile(work: Work) -> None:
-    """A look, whatever our records say; one that fails holds nothing up, for each act looks again."""
+def _reconcile(work: Work) -> datetime | None:
+    """A look, whatever our records say. One that fails holds nothing up, for each act looks again; when it is
+    due once more, without haste: nothing that we know of waits for it."""
     try:
         _watch(work, look=True)
     except VenueError as error:
         log.warning("%s: not reconciled yet: %s", work.lane, error)
+        if not isinstance(error, Rejected):
+            work.failures.append(error)
+            return work.clock() + ALIEN
+    return None
 
 
 def _watch(work: Work, *, look: bool = False) -> datetime | None:

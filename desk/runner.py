@@ -283,7 +283,9 @@ class Runner:
                 asked=self._asked,
             )
             due_at = run_lane(work, first=self._is_first(claim.lane))
-            self._seen.add(claim.lane)
+            if not failures:
+                # What could not be looked at is still new to this process.
+                self._seen.add(claim.lane)
         except Stopping:
             due_at = self._clock()
         except Denied as denied:

@@ -228,7 +228,9 @@ def ended_order(here: Guarded, alert_id: str, *, client_order_id: str) -> Order:
     )
 
 
-def test_an_order_of_ours_without_a_position_is_swept_and_a_persons_is_not(lives: Lives) -> None:
+@pytest.mark.parametrize("deaf", [0, 3])
+def test_an_order_of_ours_without_a_position_is_swept_and_a_persons_is_not(lives: Lives, deaf: int) -> None:
+    """Also where the venue does not answer at the start."""
     here = Guarded(lives("BINANCE"))
     alert_id = here.life.send("entry", **LONG)
     here.life.send("exit")
@@ -240,8 +242,12 @@ def test_an_order_of_ours_without_a_position_is_swept_and_a_persons_is_not(lives
         order = ended_order(here, alert_id, client_order_id=name)
         exchange.place(order, signed_at=exchange.time())
     assert len(here.life.resting) == 2
+    here.life.server.reset_log()
+    for number in range(1, deaf + 1):
+        here.life.server.fault("error_before", ("GET /fapi/v1/openOrders", number))
     here.restart()
-    here.watch(5)
+    here.watch(40 if deaf else 5)
+    assert not here.life.server.unfired
     assert [record.client_id for record in here.life.resting] == ["a-persons-own"]
     assert "swept" in [each["event"] for each in here.life.alert(alert_id)["timeline"]]
 
