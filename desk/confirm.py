@@ -22,7 +22,19 @@ from store.orders import LaneState
 from trading import parts
 from trading.errors import OrderNotFound, VenueError
 from trading.model import Instrument, Order, OrderReport, OrderStatus, Role
-from trading.protect import Cancel, Close, Send, Swap, closing, covering, in_the_way, protect, protected
+from trading.protect import (
+    Cancel,
+    Close,
+    Send,
+    Swap,
+    closing,
+    covering,
+    in_the_way,
+    protect,
+    protected,
+    refused,
+    since_entry,
+)
 from trading.reconcile import reconcile
 
 log = logging.getLogger(__name__)
@@ -122,15 +134,22 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
             actions = overdue
         if not actions:
             return _rest(work, view)
-        refused: Order | None = None
+        is_refused = False
         for action in actions:
             done = _do(work, action)
             if isinstance(action, Close) and done is not None and done.status is OrderStatus.REJECTED:
-                refused = done
+                is_refused = True
         # A venue may refuse it for what has been taken back right behind it: then it is tried again at once.
-        if refused is not None and (refused.attempt > 1 or len(actions) == 1):
-            return Later(work.clock() + patience(refused.attempt))
+        tries = 1 + _refusals(view)
+        if is_refused and (tries > 1 or len(actions) == 1):
+            return Later(work.clock() + patience(tries))
     return Later(work.clock() + WATCH)
+
+
+def _refusals(view: View) -> int:
+    """How many closes of the trade the venue has refused in a row; what made room for it does not count."""
+    trade = view.state.trade
+    return 0 if trade is None else refused([o for o in since_entry(trade) if o.role is Role.CLOSE])
 
 
 def _swept(work: Work, view: View) -> bool:
