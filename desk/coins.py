@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from desk.view import DRIFT_LIMIT, OVERLAP, View, tell_fill
+from desk.view import DRIFT_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Work
 from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _Untold = Sequence[tuple[Order, Decimal]]
 
+#: How often executions are asked for that have been missing for longer than DRIFT_LIMIT.
+RARELY = 4 * WATCH
+
 
 def agree(work: Work, view: View) -> View:
     """The view with the position that is ours in place of all that the account holds.
@@ -33,12 +37,16 @@ def agree(work: Work, view: View) -> View:
     While executions are still missing, or the account holds less than they make, it is said to drift. What
     is missing for DRIFT_LIMIT is gone by a person's hand; they are told.
     """
-    untold = _told(work)
+    untold, is_new = _told(work, view.state.drift_since)
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
+    if untold and state.drift_since is None:
+        state = replace(state, drift_since=work.clock())
+        with work.store.write() as tx:
+            orders.set_drift(tx, work.claim, since=state.drift_since)
     held = view.position.quantity
     by_fills = _by_fills(state, untold, work.capabilities.taker_fee)
-    if untold != [] or by_fills > held:
+    if (is_new and untold) or by_fills > held:
         # The executions may be newer than the balance that was read before them.
         held = work.exchange.position(work.lane.symbol).quantity
     quantity = _ours(work, state, by_fills, held)
@@ -52,7 +60,7 @@ def agree(work: Work, view: View) -> View:
     if bare and _found(work, state.trade):
         return agree(work, view)
     if quantity == _ours(work, state, by_fills, by_fills):
-        if state.drift_since is not None:
+        if state.drift_since is not None and not untold:
             with work.store.write() as tx:
                 orders.set_drift(tx, work.claim, since=None)
         return view
@@ -76,26 +84,47 @@ def leave_dust(work: Work, tx: Transaction, state: LaneState) -> None:
         outbox.notify(tx, kind="dust", text=f"{work.lane}: {text}", alert_id=alert_id, now=now)
 
 
-def _told(work: Work) -> _Untold:
-    """Asks for executions that are missing and writes them down; what is missing after that."""
+def pause(work: Work, state: LaneState) -> timedelta:
+    """How long to wait for lists that lag: a moment at first, then as long as any look waits."""
+    is_new = state.drift_since is None or work.clock() - state.drift_since < DRIFT_LIMIT
+    return SOON if is_new else WATCH
+
+
+def _told(work: Work, since: datetime | None) -> tuple[_Untold, bool]:
+    """Asks for executions that are missing, `since` when that is known, and writes them down; what is missing
+    after that, and whether it was asked for."""
     with work.store.read() as tx:
         untold = ownership.untold(tx, work.lane)
     signed = [order.signed_at for order, _ in untold if order.signed_at]
-    if not signed:
-        return untold
+    if not signed or not _is_time(work, since):
+        return untold, False
+    work.asked[work.lane] = work.clock()
     try:
         listed = work.exchange.fills(work.lane.symbol, since=min(signed) - OVERLAP)
     except VenueError as error:
         # The stop does not wait for the bookkeeping: the next look asks again.
         log.warning("%s: no fills: %s", work.lane, error)
-        return untold
+        return untold, True
     with work.store.write() as tx:
         now = work.clock()
         fills = ownership.own(tx, work.lane, listed)
         for fill in orders.add_fills(tx, work.claim, fills, now=now):
             tell_fill(tx, fill, now)
         orders.price(tx, work.claim, [order for order, _ in untold], now=now)
-        return ownership.untold(tx, work.lane)
+        left = ownership.untold(tx, work.lane)
+        if not left and since is not None:
+            # How long the account has held less begins anew.
+            orders.set_drift(tx, work.claim, since=None)
+        return left, True
+
+
+def _is_time(work: Work, since: datetime | None) -> bool:
+    """Whether to ask for what has been missing `since` then: at every look for DRIFT_LIMIT, and RARELY from
+    there on."""
+    last = work.asked.get(work.lane)
+    if since is None or last is None or last - since < DRIFT_LIMIT:
+        return True
+    return work.clock() - last >= RARELY
 
 
 def _found(work: Work, trade: Trade | None) -> bool:

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from desk import books, coins, fence, heels, strangers
 from desk.stages import mark
-from desk.view import NAKED_LIMIT, SOON, WATCH, View, tell_fill
+from desk.view import NAKED_LIMIT, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
 from store import Transaction, journal, orders, outbox, sentries, switches
@@ -123,7 +123,7 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
         actions = _missing(work, view, keep=keep, halted=halted, leaving=leaving)
         if view.drifting and not any(isinstance(action, Close) for action in actions):
             # Nothing is taken away while the venue and our fills disagree, but for what a close ends.
-            actions = tuple(action for action in actions if not isinstance(action, Cancel | Swap))
+            actions = tuple(action for action in actions if not _takes_away(action))
         overdue = _watch_naked(work, view)
         if strangers.may_be(work, view):
             # A stop may lie there for a while; nothing is sold.
@@ -144,6 +144,10 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
         if is_refused and (tries > 1 or len(actions) == 1):
             return Later(work.clock() + patience(tries))
     return Later(work.clock() + WATCH)
+
+
+def _takes_away(action: parts.Change) -> bool:
+    return isinstance(action, Cancel) or (isinstance(action, Swap) and bool(action.old))
 
 
 def _refusals(view: View) -> int:
@@ -364,7 +368,7 @@ def _rest(work: Work, view: View) -> View | Later:
     trade, position = view.state.trade, view.position
     if view.drifting:
         # A balance that lags keeps coins from their stop: it is asked for again soon.
-        return Later(work.clock() + (SOON if work.capabilities.coins else WATCH))
+        return Later(work.clock() + (coins.pause(work, view.state) if work.capabilities.coins else WATCH))
     doubt = view.doubt(*Role)
     if doubt is not None:
         settled_at = work.ours(doubt)

@@ -93,7 +93,7 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
         if doubt is not None:
             return Later(work.ours(doubt))
         if in_coins and view.drifting:
-            return Later(work.clock() + SOON)
+            return Later(work.clock() + coins.pause(work, view.state))
         if not view.position.is_flat:
             if not in_coins:
                 _cancel(work, intent, [told for told in view.resting if told.type is not OrderType.STOP])

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import logging
 
+from desk import coins
 from desk.confirm import catch_up
 from desk.execute import Ended, flatten
 from desk.stages import mark
-from desk.view import SOON
 from desk.work import Later, Work
 from store import journal, orders, outbox, stances
 from store.journal import Intent
@@ -72,7 +72,7 @@ def _look(work: Work) -> Direction | Later:
         return work.exchange.position(work.lane.symbol).direction
     # Which of the account's coins are ours, only the journal knows.
     view = catch_up(work)
-    return Later(work.clock() + SOON) if view.drifting else view.position.direction
+    return Later(work.clock() + coins.pause(work, view.state)) if view.drifting else view.position.direction
 
 
 def _judge(work: Work, intent: Intent, found: Direction) -> Verdict:

@@ -18,6 +18,8 @@ FILLS = {
     "BINANCE": "GET /fapi/v1/userTrades",
     "BYBIT": "GET /v5/execution/list",
     "FTX": "GET /api/fills",
+    "BINANCE_SPOT": "GET /api/v3/myTrades",
+    "BYBIT_SPOT": "GET /v5/execution/list",
 }
 SIDES = {"long": (LONG, 1), "short": (SHORT, -1)}
 

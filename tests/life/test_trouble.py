@@ -296,6 +296,43 @@ def test_a_stop_does_not_wait_for_what_became_of_its_entry(lives: Lives, venue: 
     life.check()
 
 
+@pytest.mark.parametrize("venue", SPOTS)
+def test_coins_whose_fills_cannot_be_had_are_looked_at_as_often_as_any(lives: Lives, venue: str) -> None:
+    here = Unheard(life := lives(venue))
+    here.begin()
+    alert_id = life.send("entry", **LONG)
+    assert life.covered()
+    life.wait(10, step=0.25)
+    before, asked = len(life.server.log), here.asked()
+    life.wait(60, step=0.25)
+    assert life.covered()
+    # A look every two seconds; a read that fails is tried again at once, a few times.
+    assert here.asked() - asked <= 8 * 3
+    assert len(life.server.log) - before < 30 * 5
+    here.end()
+    assert life.status(alert_id) == "DONE"
+    life.check()
+
+
+@pytest.mark.parametrize("venue", SPOTS)
+def test_coins_have_their_stop_before_their_fills_are_told(lives: Lives, venue: str) -> None:
+    here = Unheard(life := lives(venue))
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    life.wait(2)
+    here.begin()
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(3)
+    assert life.tradable > 2
+    assert life.covered()
+    life.wait(30)
+    assert life.tradable > 2
+    assert life.covered()
+    here.end()
+    assert life.tradable > 2
+    assert "close" not in {order["role"] for order in life.alert(alert_id)["orders"]}
+    life.check()
+
+
 #: What is left out at a start, and what people are told to set.
 AWAY = {"LIVE_TRADING": "LIVE_TRADING=1", "API_KEY_MAIN": "set API_KEY_MAIN and API_SECRET_MAIN"}
 
