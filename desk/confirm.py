@@ -14,6 +14,7 @@ from decimal import Decimal
 
 from desk import books, coins, fence, heels, strangers
 from desk.stages import mark
+from desk.venues import in_time
 from desk.view import NAKED_LIMIT, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
@@ -40,6 +41,8 @@ from trading.reconcile import reconcile
 log = logging.getLogger(__name__)
 
 _ROUNDS = 12
+#: Seconds that a stop waits for the price, which decides no more than whether a close is the better way.
+PRICE_WITHIN = 1.5
 
 
 def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) -> View:
@@ -421,9 +424,9 @@ def _wants_stop(view: View) -> bool:
 
 
 def price_of(work: Work) -> Decimal | None:
-    """The last price; None if the venue does not tell it."""
+    """The last price; None if the venue does not tell it, or not soon: a stop may wait for it."""
     try:
-        return work.exchange.price(work.lane.symbol)
-    except VenueError as error:
+        return in_time(lambda: work.exchange.price(work.lane.symbol), PRICE_WITHIN)
+    except (VenueError, TimeoutError) as error:
         log.warning("%s: no price: %s", work.lane, error)
         return None

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from desk import confirm
 from desk.settings import load
 from store import orders, outbox
+from tests.life.conftest import HASTY
 from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
 from tests.life.test_life import FILLS
@@ -293,6 +295,27 @@ def test_a_stop_does_not_wait_for_what_became_of_its_entry(lives: Lives, venue: 
     life.server.forget_faults()
     life.wait(4)
     assert {o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "entry"} == {"FILLED"}
+    life.check()
+
+
+def test_a_stop_does_not_wait_for_a_price_that_is_not_told(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    life = lives("BINANCE")
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    life.wait(2)
+    life.patience = HASTY
+    life.die()
+    life.settle()
+    monkeypatch.setattr(confirm, "PRICE_WITHIN", HASTY.total / 3)
+    life.server.reset_log()
+    for number in range(1, 4):
+        life.server.fault("silent_before", ("GET /fapi/v2/ticker/price", number))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(2)
+    paths = [seen.key[0] for seen in life.server.log]
+    assert paths[: paths.index("POST /fapi/v1/algoOrder")].count("GET /fapi/v2/ticker/price") == 1
+    assert life.covered()
     life.check()
 
 
