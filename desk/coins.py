@@ -34,12 +34,18 @@ RARELY = 4 * WATCH
 def agree(work: Work, view: View) -> View:
     """The view with the position that is ours in place of all that the account holds.
 
-    While executions are still missing, or the account holds less than they make, it is said to drift. What
-    is missing for DRIFT_LIMIT is gone by a person's hand; they are told.
+    While executions are still missing, or the account holds less than they make, it is said to drift. Coins
+    that are missing for DRIFT_LIMIT are gone by a person's hand; they are told. Executions that are missing
+    for longer are waited for, and meanwhile what our orders say that they filled counts for them.
     """
     untold, is_new = _told(work, view.state.drift_since)
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
+    if is_new and not untold and state.trade is None:
+        with work.store.write() as tx:
+            leave_dust(work, tx, state)
+        with work.store.read() as tx:
+            state = orders.lane_state(tx, work.lane)
     if untold and state.drift_since is None:
         state = replace(state, drift_since=work.clock())
         with work.store.write() as tx:
@@ -55,7 +61,8 @@ def agree(work: Work, view: View) -> View:
         quantity=quantity,
         average_price=state.ledger.average_price if quantity else None,
     )
-    view = replace(view, state=state, position=position, drifting=bool(untold))
+    lags = _lags(work, state, untold)
+    view = replace(view, state=state, position=position, drifting=lags, owing=bool(untold) and not lags)
     bare = quantity > parts.covered(state.unsettled)
     if bare and _found(work, state.trade):
         return agree(work, view)
@@ -70,7 +77,8 @@ def agree(work: Work, view: View) -> View:
 def leave_dust(work: Work, tx: Transaction, state: LaneState) -> None:
     """The trade is over: what is left of it is too little to be sold, stays with the account, and is told."""
     quantity, trade = state.ledger.quantity, state.trade
-    if not work.capabilities.coins or not quantity:
+    if not work.capabilities.coins or not quantity or ownership.untold(tx, work.lane):
+        # Before all executions are told nobody knows what is left.
         return
     now, instrument = work.clock(), work.exchange.instrument(work.lane.symbol)
     orders.correct(tx, work.claim, quantity=ZERO, average_price=None, now=now)
@@ -88,6 +96,13 @@ def pause(work: Work, state: LaneState) -> timedelta:
     """How long to wait for lists that lag: a moment at first, then as long as any look waits."""
     is_new = state.drift_since is None or work.clock() - state.drift_since < DRIFT_LIMIT
     return SOON if is_new else WATCH
+
+
+def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:
+    """Whether what is missing may be told in a moment."""
+    times = [work.ours(order.signed_at) for order, _ in untold if order.signed_at]
+    times += [state.drift_since] if state.drift_since is not None else []
+    return bool(untold) and work.clock() - max(times, default=work.clock()) < DRIFT_LIMIT
 
 
 def _told(work: Work, since: datetime | None) -> tuple[_Untold, bool]:
@@ -178,6 +193,8 @@ def _fewer(work: Work, view: View, by_fills: Decimal) -> View:
             orders.set_drift(tx, work.claim, since=now)
     if since is None or now - since < DRIFT_LIMIT or view.drifting:
         return replace(view, drifting=True)
+    if view.owing:
+        return view
     trade, position = view.state.trade, view.position
     text = f"the account holds {plain(position.quantity)} of the {plain(by_fills)} that our fills make"
     with work.store.write() as tx:

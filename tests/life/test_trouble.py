@@ -338,6 +338,35 @@ def test_coins_whose_fills_cannot_be_had_are_looked_at_as_often_as_any(lives: Li
 
 
 @pytest.mark.parametrize("venue", SPOTS)
+def test_coins_are_traded_while_their_fills_cannot_be_had(lives: Lives, venue: str) -> None:
+    here = Unheard(life := lives(venue))
+    life.send("entry", **LONG)
+    life.wait(4)
+    here.begin()
+    for _ in range(2):
+        ended = life.send("exit")
+        life.wait(12, step=0.5)
+        assert (life.status(ended), life.tradable) == ("DONE", 0), life.alert(ended)
+        life.check()
+        with life.store.read() as tx:
+            assert orders.open_lanes(tx, venue=life.venue, account="MAIN") == []
+        entered = life.send("entry", **LONG, size="1")
+        life.wait(12, step=0.5)
+        assert life.status(entered) == "DONE", life.alert(entered)
+        assert life.entered(entered) == 1
+        life.check()
+    life.send("exit")
+    life.wait(12, step=0.5)
+    here.end()
+    assert here.books()[0] == 0
+    assert life.coins.total("BTC") >= life.own
+    assert not [text for text in here.told() if "our fills make" in text]
+    asked = len(life.server.log)
+    life.wait(300, step=20)
+    assert len(life.server.log) == asked, "nothing is left to ask for"
+
+
+@pytest.mark.parametrize("venue", SPOTS)
 def test_coins_have_their_stop_before_their_fills_are_told(lives: Lives, venue: str) -> None:
     here = Unheard(life := lives(venue))
     alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
