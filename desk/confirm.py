@@ -45,11 +45,12 @@ _ROUNDS = 12
 PRICE_WITHIN = 1.5
 
 
-def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) -> View:
+def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, news: bool = False) -> View:
     """Asks the venue about the lane, writes down what is new, and returns both sides.
 
     `seen` is a look at it that was taken just now, with nothing of the lane's in doubt. `stop_first` asks
-    for no fills while the position may lack its stop: the caller is about to send it.
+    for no fills while the position may lack its stop: the caller is about to send it. `news` says that one of
+    our orders has just been answered with a fill.
     """
     with work.store.read() as tx:
         state = orders.lane_state(tx, work.lane)
@@ -70,7 +71,7 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False) 
     in_coins = work.capabilities.coins
     is_bare = stop_first and not in_coins and books.is_bare(work, state, changed, position)
     told = None if in_coins or is_bare else books.new_fills(work, state, changed, position)
-    fills, news = told or [], any(order.filled_quantity for order in changed)
+    fills, news = told or [], news or any(order.filled_quantity for order in changed)
     if changed or gone or fills:
         with work.store.write() as tx:
             now = work.clock()

@@ -85,9 +85,9 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
     Orders that are not ours go too, but for those of a person at a venue of coins, which an exit alone takes.
     What is in doubt is waited for. `seen` as in `catch_up`.
     """
-    in_coins = work.capabilities.coins
+    in_coins, has_closed = work.capabilities.coins, False
     for _ in range(_ROUNDS):
-        view = catch_up(work, seen)
+        view = catch_up(work, seen, news=has_closed)
         seen = None
         doubt = view.doubt(*Role) if in_coins else view.doubt(Role.ENTRY, Role.CLOSE)
         if doubt is not None:
@@ -100,6 +100,7 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
             refused = _close(work, intent, view)
             if refused is not None:
                 return refused
+            has_closed = True
         elif in_coins and intent.kind is AlertKind.ENTRY and _of_ours(view):
             _cancel(work, intent, _of_ours(view))
         elif view.resting and not (in_coins and intent.kind is AlertKind.ENTRY):

@@ -228,3 +228,20 @@ def test_what_a_stop_has_ended_is_not_closed_once_more_while_lists_lag(
     assert not any("closing" in text for text in here.alarms())
     with life.store.read() as tx:
         assert orders.lane_state(tx, here.lane).trade is None
+
+
+def test_an_exit_closes_once_though_no_list_shows_it_yet(lives: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Guarded(lives("BINANCE"))
+    life = here.life
+    life.send("entry", **LONG)
+    here.watch(8)
+    found = life.venues.exchange
+    there = Behind(found(here.lane), life.clock, life.market.symbol, 1, position=True)
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == here.lane else found(asked))
+    life.clock.advance(0.001)
+    alert_id = life.send("exit")
+    life.wait(6, step=0.5)
+    assert life.status(alert_id) == "DONE", life.alert(alert_id)
+    assert [o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "close"] == ["FILLED"]
+    assert here.alarms() == []
+    life.check()
