@@ -55,6 +55,8 @@ PACE = timedelta(milliseconds=50)
 THREADS = 8
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
+#: After one of the database's: the lane's position may have no stop yet.
+_SOON = timedelta(seconds=1)
 #: How long a lane that failed here is left to the other runners once it is due: the one that gave it back
 #: would be the first to see it due, each time, though it may be the only one that cannot reach the venue.
 _COURTESY = timedelta(seconds=2 * TICK)
@@ -295,6 +297,7 @@ class Runner:
             return
         except StoreUnavailable as error:
             log.error("%s: the database is not available: %s", claim.lane, error)
+            due_at = self._clock() + _SOON
         except VenueError as error:
             log.warning("%s: %s", claim.lane, error)
             failures.append(error)

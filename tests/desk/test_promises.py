@@ -353,3 +353,25 @@ def test_no_target_is_sent_for_a_position_that_is_about_to_end(rig: Any) -> None
     assert len(rig.orders(entry, "target")) == 1
     rig.wait(60, step=5)
     assert rig.position().is_flat
+
+
+def test_a_database_that_fails_for_a_moment_keeps_no_position_from_its_stop(
+    make_rig: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails where the look that finds the fill writes it down."""
+    rig = make_rig(Protection.AFTER)
+    rig.price("42500")
+    rig.send("entry", **LONG, type="limit")
+    real, failures = orders.settle, [1]
+
+    def failing(*args: Any, **more: Any) -> None:
+        if failures[0]:
+            failures[0] -= 1
+            raise StoreUnavailable("for the test")
+        real(*args, **more)
+
+    monkeypatch.setattr(orders, "settle", failing)
+    rig.price("42000")
+    assert (rig.position().quantity, rig.resting(), failures) == (2, [], [0])
+    rig.wait(1)
+    rig.check()
