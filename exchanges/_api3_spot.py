@@ -48,13 +48,13 @@ class Spot:
         return self._wire.time()
 
     def instrument(self, symbol: str) -> Instrument:
-        return self._listing(symbol).instrument
+        return self._listing(symbol, wait=False).instrument
 
     def max_leverage(self, symbol: str) -> Decimal | None:
         return Decimal(1)
 
-    def _listing(self, symbol: str) -> Listing:
-        listing = self._known[symbol] = self._catalogue.listing(symbol)
+    def _listing(self, symbol: str, *, wait: bool = True) -> Listing:
+        listing = self._known[symbol] = self._catalogue.listing(symbol, wait=wait)
         return listing
 
     def _last(self, symbol: str) -> Listing:
@@ -102,7 +102,7 @@ class Spot:
     def prepare(self, symbol: str, *, ours: Sequence[Order], leverage: Decimal) -> Terms:
         """There is no leverage to set."""
         self._get_ready()
-        instrument = self.instrument(symbol)
+        instrument = self._listing(symbol).instrument
         calls: list[Callable[[], Any]] = [
             partial(self._account, urgent=False),
             partial(self._resting, symbol, urgent=False),

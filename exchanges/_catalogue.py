@@ -1,6 +1,7 @@
 """What a venue trades, read once and kept for a while: house symbols to its own spelling and rules.
 
-The mapping follows from the venue's own list. It must never guess a symbol that the list does not hold.
+The mapping follows from the venue's own list. It must never guess a symbol that the list does not hold, nor
+keep a position waiting for a new list.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from threading import Lock
+from threading import Lock, Thread
 
 from trading.errors import InvalidOrder, VenueError
 from trading.model import Instrument, InstrumentKind
@@ -45,11 +46,17 @@ class Catalogue:
         self._tried_at: datetime | None = None
         self._lock = Lock()
 
-    def listing(self, symbol: str) -> Listing:
-        """The row of a house symbol, its instrument spelt as asked. InvalidOrder if the venue has none."""
+    def listing(self, symbol: str, *, wait: bool = True) -> Listing:
+        """The row of a house symbol, its instrument spelt as asked. InvalidOrder if the venue has none.
+
+        Without `wait` the list that was read last is good enough: one that has grown old is read anew beside.
+        """
         base, quote, kind = split(symbol)
         key = (base + quote, kind)
-        self._refresh(FRESH)
+        if wait or not self.is_known:
+            self._refresh(FRESH)
+        elif self._is_due(FRESH):
+            Thread(target=self._refresh, args=(FRESH,), name="instruments", daemon=True).start()
         if key not in self._by_symbol:
             self._refresh(AGAIN)
         alike = self._by_symbol.get(key, [])
@@ -77,12 +84,15 @@ class Catalogue:
         """Whether a list was read already."""
         return self._loaded_at is not None
 
+    def _is_due(self, age: timedelta) -> bool:
+        tried = self.is_known and self._within(self._tried_at, AGAIN)
+        return not (tried or self._within(self._loaded_at, age))
+
     def _refresh(self, age: timedelta) -> None:
         with self._lock:
-            now = self._clock()
-            if self._within(self._loaded_at, age) or (self.is_known and self._within(self._tried_at, AGAIN)):
+            if not self._is_due(age):
                 return
-            self._tried_at = now
+            now = self._tried_at = self._clock()
             try:
                 rows = tuple(self._load())
             except VenueError:
@@ -90,11 +100,13 @@ class Catalogue:
                     raise
                 # The old list is better than none, and than a stop that waits for a new one each time.
                 return
-            self._by_name = {row.name: row for row in rows}
-            self._by_symbol = {}
+            # Whole: who does not wait reads them meanwhile.
+            by_symbol: dict[tuple[str, InstrumentKind], list[Listing]] = {}
             for row in rows:
                 key = (row.instrument.base + row.instrument.quote, row.instrument.kind)
-                self._by_symbol.setdefault(key, []).append(row)
+                by_symbol.setdefault(key, []).append(row)
+            self._by_name = {row.name: row for row in rows}
+            self._by_symbol = by_symbol
             self._loaded_at = now
 
     def _within(self, at: datetime | None, age: timedelta) -> bool:

@@ -50,9 +50,9 @@ class V5Account:
         """The instruments of this product."""
         raise NotImplementedError
 
-    def _find(self, symbol: str) -> Listing:
+    def _find(self, symbol: str, *, wait: bool = True) -> Listing:
         """By the catalogue, which is read anew when it has grown old."""
-        self._listings[symbol] = self._catalogue.listing(symbol)
+        self._listings[symbol] = self._catalogue.listing(symbol, wait=wait)
         return self._listings[symbol]
 
     def time(self) -> datetime:

@@ -75,7 +75,7 @@ class V5Spot(V5Account):
         return CAPABILITIES
 
     def instrument(self, symbol: str) -> Instrument:
-        return self._find(symbol).instrument
+        return self._find(symbol, wait=False).instrument
 
     def max_leverage(self, symbol: str) -> Decimal | None:
         return Decimal(1)

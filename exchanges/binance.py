@@ -130,14 +130,14 @@ class Binance:
         return self._wire.time()
 
     def instrument(self, symbol: str) -> Instrument:
-        return self._listing(symbol).instrument
+        return self._listing(symbol, wait=False).instrument
 
     def max_leverage(self, symbol: str) -> Decimal | None:
         name = self._listing(symbol).name
         request = self._dialect.ask(_fapi.BRACKETS, 1, ("symbol", name))
         return self._read(request, partial(_fapi.most_leverage, name))
 
-    def _listing(self, symbol: str) -> Listing:
+    def _listing(self, symbol: str, *, wait: bool = True) -> Listing:
         try:
             base, quote, kind = split(symbol)
         except ValueError as error:
@@ -145,7 +145,7 @@ class Binance:
         if kind is not InstrumentKind.PERPETUAL:
             text = f"{symbol} is spot, not of this product: use the perpetual, {base}{quote}.P"
             raise InvalidOrder(NAME, "instruments", text)
-        listing = self._known[symbol] = self._catalogue.listing(symbol)
+        listing = self._known[symbol] = self._catalogue.listing(symbol, wait=wait)
         return listing
 
     def _last(self, symbol: str) -> Listing:
@@ -202,7 +202,7 @@ class Binance:
 
     def prepare(self, symbol: str, *, ours: Sequence[Order], leverage: Decimal) -> Terms:
         self._get_ready()
-        instrument = self.instrument(symbol)
+        instrument = self._listing(symbol).instrument
         calls = self._glances(symbol, urgent=False)
         calls += [partial(self.price, symbol), self._account, self._mode]
         calls.append(partial(self._set_leverage, symbol, leverage))

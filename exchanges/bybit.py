@@ -108,7 +108,7 @@ class BybitExchange(V5Account):
         return CAPABILITIES
 
     def instrument(self, symbol: str) -> Instrument:
-        return self._find(symbol).instrument
+        return self._find(symbol, wait=False).instrument
 
     def max_leverage(self, symbol: str) -> Decimal | None:
         return self._find(symbol).max_leverage
@@ -247,13 +247,13 @@ class BybitExchange(V5Account):
         rows = self._all(ask, lambda row: row, full=False)
         return understood(NAME, ask, lambda: readable(rows, _v5.listing))
 
-    def _find(self, symbol: str) -> Listing:
+    def _find(self, symbol: str, *, wait: bool = True) -> Listing:
         """By the catalogue, which is read anew when it has grown old."""
         if split(symbol)[2] is InstrumentKind.SPOT:
             ticker = symbol.replace("-", "")
             text = f"{symbol} is spot, not of this product: use the perpetual, {ticker}.P"
             raise InvalidOrder(NAME, f"GET {_v5.INSTRUMENTS}", text)
-        return super()._find(symbol)
+        return super()._find(symbol, wait=wait)
 
     def _balance(self, coin: str) -> Balance:
         ask = self._get(_v5.WALLET, accountType="UNIFIED")

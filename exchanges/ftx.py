@@ -212,7 +212,7 @@ class FtxExchange:
         first += [] if self._host.knows_time() else [self._wire.set_clock]
         if first:
             self._host.together(*first)
-        listing = self._listing(symbol)
+        listing = self._listing(symbol, wait=True)
         market = f"/api/markets/{listing.name}"
         calls = self._looks(listing)
         calls += [lambda: self._get(market, _enterable, signed=False), lambda: self.balance(symbol)]
@@ -328,12 +328,12 @@ class FtxExchange:
         # The list holds spot, dated futures and predictions as well.
         return self._get("/api/markets", lambda rows: readable(rows, _listing), signed=False, bulky=True)
 
-    def _listing(self, symbol: str) -> Listing:
+    def _listing(self, symbol: str, *, wait: bool = False) -> Listing:
         base, _, kind = split(symbol)
         if kind is model.InstrumentKind.SPOT:
             text = f"spot is not traded there yet: use the perpetual, {base}PERP"
             raise InvalidOrder(NAME, "instruments", text)
-        return self._catalogue.listing(symbol)
+        return self._catalogue.listing(symbol, wait=wait)
 
     def _looks(self, at: Listing) -> list[Callable[[], Any]]:
         """Position, orders, conditional orders: to be asked for side by side."""

@@ -189,3 +189,24 @@ def test_of_two_that_are_written_alike_neither_is_guessed(clock: Clock) -> None:
     assert catalogue.listing("A-BUSD-PERP") == second
     with pytest.raises(InvalidOrder):
         catalogue.listing("ABU-SD-PERP")
+
+
+def test_who_does_not_wait_gets_the_old_list_while_a_new_one_is_read(source: Source, clock: Clock) -> None:
+    came = threading.Event()
+
+    def load() -> Iterable[Listing]:
+        rows = list(source())
+        assert source.reads == 1 or came.wait(10)
+        return rows
+
+    catalogue = Catalogue("TOY", load, clock)
+    assert catalogue.listing("BTC-USDT-PERP", wait=False) == BTC, "the first is waited for"
+    source.rows = [listing("btc", "BTC", "USDT", tick="0.5"), ETH]
+    clock.advance(FRESH)
+    for _ in range(3):
+        assert catalogue.listing("BTC-USDT-PERP", wait=False) == BTC
+    came.set()
+    # Who waits has it, whoever reads it.
+    assert catalogue.listing("BTC-USDT-PERP").instrument.tick_size == Decimal("0.5")
+    assert catalogue.listing("BTC-USDT-PERP", wait=False).instrument.tick_size == Decimal("0.5")
+    assert source.reads == 2

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from desk import confirm
 from desk.settings import load
+from exchanges._catalogue import FRESH
 from store import orders, outbox
+from tests.exchanges.test_nonsense import LISTS
 from tests.life.conftest import HASTY
 from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
@@ -417,3 +421,33 @@ def test_a_lane_that_a_start_may_not_trade_is_told_once_and_looked_after_at_the_
     life.wait(4)
     assert life.position > 0
     life.check()
+
+
+@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
+def test_a_list_of_instruments_that_does_not_come_keeps_no_position_waiting(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """The list has grown old when a person takes the stop back."""
+    life = lives(venue)
+    life.send("entry", **LONG)
+    life.wait(3)
+    came, waited = threading.Event(), []
+    asked, send = threading.Event(), life.transport.send
+
+    def slowly(request: Any, *args: Any, **more: Any) -> Any:
+        if urlsplit(str(request.url)).path == LISTS[venue][0]:
+            asked.set()
+            waited.append(came.wait(5))
+        return send(request, *args, **more)
+
+    monkeypatch.setattr(life.transport, "send", slowly)
+    life.clock.advance(FRESH)
+    for stop in life.stops():
+        life.account.cancel(stop.id)
+    try:
+        life.settle()
+        assert life.covered()
+        assert waited == []
+        assert asked.wait(5), "it is asked for all the same"
+    finally:
+        came.set()
