@@ -15,6 +15,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -35,7 +36,8 @@ from store import Store, chain, journal, open_store, orders, outbox, sentries, s
 from store.journal import Claim
 from trading.errors import Denied, LostClaim, SettingsError, StoreUnavailable, Throttled, VenueError
 from trading.lifecycle import IntentEvent
-from trading.model import Lane
+from trading.model import InstrumentKind, Lane
+from trading.symbols import split
 
 log = logging.getLogger("desk.runner")  # also where this is __main__
 
@@ -53,6 +55,9 @@ LATELY = timedelta(days=1)
 MUSTERED = 50
 PACE = timedelta(milliseconds=50)
 THREADS = 8
+#: More, for lanes of other venues than those that keep all of these busy: one that does not answer keeps each
+#: for seconds. With so many lanes in hand, a venue is one of those.
+SPARE, MANY = 8, 2
 #: After a failure that ended a run early.
 _BACKOFF = timedelta(seconds=5)
 #: After one of the database's: the lane's position may have no stop yet.
@@ -93,6 +98,8 @@ class Runner:
         self._untended: set[Lane] = set()
         self._among_others = False
         self._lock = threading.Lock()
+        self._spare = threading.Semaphore(SPARE)
+        self._beside_at = 0.0
         self._stop = threading.Event()
         self._alive = True
 
@@ -113,7 +120,7 @@ class Runner:
         self._stop = stop
         self.muster()
         self._among_others = True
-        pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="lane")
+        pool = ThreadPoolExecutor(max_workers=THREADS + SPARE, thread_name_prefix="lane")
         room = threading.Semaphore(THREADS)
         chores = _Chores(self)
         ears = threading.Thread(target=self._store.listen, args=(wake.set, stop), name="ears", daemon=True)
@@ -205,16 +212,24 @@ class Runner:
             log.info("journal: anchor %d %s", *made)
 
     def _hand_out(self, pool: ThreadPoolExecutor, room: threading.Semaphore, wake: threading.Event) -> bool:
-        if not room.acquire(timeout=TICK):
-            # Every thread is at work: that is life too, as long as there is something in hand.
-            self._alive = bool(self._held)
-            return True
+        busy: list[tuple[str, InstrumentKind]] = []
+        if not room.acquire(blocking=False):
+            busy = self._busy()
+            if busy and time.monotonic() >= self._beside_at and self._spare.acquire(blocking=False):
+                room = self._spare
+            elif room.acquire(timeout=TICK):
+                busy = []
+            else:
+                # Every thread is at work: that is life too, as long as there is something in hand.
+                self._alive = bool(self._held)
+                return True
         claim = None
         try:
-            claim = self._claim_next()
+            claim = self._claim_next(busy)
             self._alive = True
             if claim is None:
-                return False
+                self._beside_at = time.monotonic() + TICK
+                return bool(busy)
             pool.submit(self._hand, claim, room, wake)
         except BaseException:
             if claim is not None:
@@ -242,10 +257,16 @@ class Runner:
             time.sleep(0.02)
         log.warning("stopped with lanes in hand; they go on with the next runner")
 
-    def _claim_next(self) -> Claim | None:
-        now = self._clock()
+    def _busy(self) -> list[tuple[str, InstrumentKind]]:
+        """The venues, each with a kind of instrument, that have MANY lanes in hand."""
+        with self._lock:
+            held = Counter((lane.venue, split(lane.symbol)[2]) for lane in self._held)
+        return [each for each, count in held.items() if count >= MANY]
+
+    def _claim_next(self, but: Sequence[tuple[str, InstrumentKind]] = ()) -> Claim | None:
+        now, most = self._clock(), THREADS + len(self._yielding)
         with self._store.read() as tx:
-            lanes = journal.due_lanes(tx, now=now, limit=THREADS + len(self._yielding))
+            lanes = journal.due_lanes(tx, now=now, limit=most, but=but)
         for lane in lanes:
             if now < self._yielding.get(lane, now):
                 continue

@@ -14,7 +14,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, exists, insert, literal, or_, select, update
+from sqlalchemy import and_, bindparam, delete, exists, insert, literal, not_, or_, select, update
 from sqlalchemy.engine import Connection, Row
 
 from store import _ears, _engine, chain, outbox
@@ -28,6 +28,7 @@ from trading.lifecycle import advance as next_status
 from trading.model import (
     Alert,
     AlertKind,
+    InstrumentKind,
     IntentStatus,
     Lane,
     Route,
@@ -182,9 +183,18 @@ def wake_forgotten(tx: Connection, *, now: datetime) -> int:
     ).rowcount
 
 
-def due_lanes(tx: Connection, *, now: datetime, limit: int) -> list[Lane]:
-    """Lanes that want a look and that nobody holds, the longest due first."""
-    return [Lane(*row) for row in tx.execute(_DUE, {"now": now, "most": limit})]
+def due_lanes(
+    tx: Connection, *, now: datetime, limit: int, but: Iterable[tuple[str, InstrumentKind]] = ()
+) -> list[Lane]:
+    """Lanes that want a look and that nobody holds, the longest due first; none of the venues in `but`, each
+    with a kind of instrument.
+    """
+    due = _DUE
+    for venue, kind in but:
+        is_perpetual = positions.c.symbol.endswith("-PERP")
+        is_other = not_(is_perpetual) if kind is InstrumentKind.PERPETUAL else is_perpetual
+        due = due.where(or_(positions.c.venue != venue, is_other))
+    return [Lane(*row) for row in tx.execute(due, {"now": now, "most": limit})]
 
 
 def claim(tx: Connection, *, lane: Lane, owner: str, now: datetime, lease: timedelta) -> Claim | None:

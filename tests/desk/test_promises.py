@@ -238,11 +238,11 @@ def test_a_database_that_fails_for_a_while_costs_the_runner_no_thread(
 ) -> None:
     real, failures = rig.runner._claim_next, [12]
 
-    def failing() -> Any:
+    def failing(*but: Any) -> Any:
         if failures[0]:
             failures[0] -= 1
             raise StoreUnavailable("for the test")
-        return real()
+        return real(*but)
 
     monkeypatch.setattr(rig.runner, "_claim_next", failing)
     stop, wake = threading.Event(), threading.Event()

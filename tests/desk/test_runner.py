@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import event, select
 
 from desk import runner
-from desk.runner import LEASE, MUSTERED, PACE, RENEW_EVERY, TICK, Runner
+from desk.runner import LEASE, MUSTERED, PACE, RENEW_EVERY, THREADS, TICK, Runner
 from desk.service import Service
 from desk.view import NAKED_LIMIT
 from exchanges.paper import PaperExchange
@@ -19,7 +19,7 @@ from store import journal, paper
 from store.tables import positions
 from trading.errors import LostClaim
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, Lane
+from trading.model import ZERO, InstrumentKind, Lane
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
@@ -164,6 +164,42 @@ def test_alerts_of_one_lane_go_in_order_and_lanes_beside_each_other(rig: Any) ->
         assert len(ends) == 4
         assert ends == sorted(ends)
         assert [len(rig.orders(i, "close", "FILLED")) for i in of] == [0, 1, 0, 1]
+
+
+def test_a_venue_that_does_not_answer_holds_no_other_up(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More of its lanes are due than there are threads, and each look waits."""
+    answers, look = threading.Event(), PaperExchange.look
+
+    def silent(self: PaperExchange, symbol: str, *, ours: Any) -> Any:
+        if self.name == "PAPER:BYBIT":
+            answers.wait(60)
+        return look(self, symbol, ours=ours)
+
+    monkeypatch.setattr(PaperExchange, "look", silent)
+    for number in range(2 * THREADS):
+        rig.store_only("exit", exchange="BYBIT", ticker=f"COIN{number}USDT.P")
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=rig.runner.run, args=(stop, wake))
+    thread.start()
+    try:
+        until(lambda: len(rig.runner._held) == THREADS)
+        entry, exit_ = rig.store_only("entry", **LONG), rig.store_only("exit")
+        until(lambda: rig.status(entry) == rig.status(exit_) == "DONE")
+        assert len(rig.runner._held) == THREADS
+    finally:
+        answers.set()
+        stop.set()
+        wake.set()
+        thread.join(20)
+
+
+def test_the_lanes_of_a_venue_and_kind_can_be_left_out(rig: Any) -> None:
+    for exchange, ticker in (("BYBIT", "BTCUSDT.P"), ("BYBIT", "BTCUSDT"), ("BINANCE", "BTCUSDT.P")):
+        rig.store_only("exit", exchange=exchange, ticker=ticker)
+    for kind, left in ((InstrumentKind.PERPETUAL, "BTC-USDT"), (InstrumentKind.SPOT, LANE.symbol)):
+        with rig.store.read() as tx:
+            due = journal.due_lanes(tx, now=rig.clock(), limit=9, but=[("PAPER:BYBIT", kind)])
+        assert set(due) == {LANE, Lane("PAPER:BYBIT", "MAIN", left)}
 
 
 def test_an_error_that_nobody_foresaw_ends_the_intent_and_not_the_lane(
