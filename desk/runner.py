@@ -101,6 +101,7 @@ class Runner:
         self._spare = threading.Semaphore(SPARE)
         self._beside_at = 0.0
         self._stop = threading.Event()
+        self._latest = clock()
         self._alive = True
 
     def step(self) -> bool:
@@ -176,6 +177,16 @@ class Runner:
         """Finds lanes that hold undone intents and that nobody would look at."""
         with self._store.write() as tx:
             journal.wake_forgotten(tx, now=self._clock())
+
+    def keep_time(self) -> None:
+        """Where the clock was set back, what waits for a time by the old one is looked at now."""
+        now, before = self._clock(), self._latest
+        if before - now > timedelta(seconds=RENEW_EVERY):
+            log.warning("the clock was set back by %s: every lane is looked at", before - now)
+            self._yielding.clear()
+            with self._store.write() as tx:
+                journal.hurry(tx, now=now)
+        self._latest = now
 
     def draw(self) -> None:
         """Fetches what people look at, charts and balances, in threads of their own: lanes do not wait."""
@@ -401,6 +412,7 @@ class _Chores:
             (BEAT_EVERY, runner.beat),
             (RENEW_EVERY, runner.free_dead),
             (RENEW_EVERY, runner.renew),
+            (RENEW_EVERY, runner.keep_time),
             (SWEEP_EVERY, runner.sweep),
             (DRAW_EVERY, runner.draw),
             (GUARD_EVERY, runner.look_after),

@@ -116,7 +116,7 @@ class Sentry:
 
     def _is_time(self, what: str, venue: str, account: str, until: datetime) -> bool:
         key, now = (what, venue, account), until - EVERY
-        if now < self._next.get(key, now):
+        if timedelta() < self._next.get(key, now) - now <= EVERY:
             return False
         self._next[key] = until
         with self._store.write() as tx:

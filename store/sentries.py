@@ -39,9 +39,11 @@ class Stranger:
 def take(tx: Connection, *, what: str, venue: str, account: str, now: datetime, every: timedelta) -> bool:
     """Whether it is time again; whoever gets True does it, and nobody else until `every` has passed."""
     state = tables.state
+    # Further ahead than clocks differ: this one was set back.
+    is_over = or_(state.c.at <= now, state.c.at > now + 2 * every)
     row = insert(tx, state).values(key=f"{_NEXT}{what} {venue} {account}", value="", at=now + every)
     taken = row.on_conflict_do_update(
-        index_elements=[state.c.key], set_={"at": row.excluded.at}, where=state.c.at <= now
+        index_elements=[state.c.key], set_={"at": row.excluded.at}, where=is_over
     )
     return tx.execute(taken.returning(state.c.key)).first() is not None
 

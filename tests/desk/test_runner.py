@@ -19,7 +19,7 @@ from store import journal, paper
 from store.tables import positions
 from trading.errors import LostClaim
 from trading.lifecycle import IntentEvent
-from trading.model import ZERO, InstrumentKind, Lane
+from trading.model import ZERO, InstrumentKind, Lane, Protection
 
 LONG = {"action": "buy", "price": "42000", "long SL": "41500", "long TP": "43500"}
 LANE = Lane("PAPER:BINANCE", "MAIN", "BTC-USDT-PERP")
@@ -118,6 +118,18 @@ def test_the_sweep_finds_what_nobody_would_look_at(rig: Any) -> None:
     rig.runner.sweep()
     rig.settle()
     assert rig.status(alert_id) == "DONE"
+
+
+def test_a_clock_that_is_set_back_puts_no_look_off(make_rig: Any) -> None:
+    """An hour: as where a machine starts with the wrong time and is told the right one later."""
+    rig = make_rig(Protection.AFTER)
+    alert_id = rig.send("entry", **LONG)
+    rig.runner.keep_time()
+    rig.clock.advance(-3600)
+    rig.take_back(f"{alert_id}-sl")
+    rig.runner.keep_time()
+    rig.settle()
+    rig.check()
 
 
 def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:

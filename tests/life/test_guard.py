@@ -329,3 +329,13 @@ def test_an_entry_counts_what_is_open_of_the_other_kind_of_instrument(lives: Liv
         life.price("41650")
         refused = life.send("entry", **LONG, ticker="BTCUSDT")
         assert "today's P&L is -7" in life.alert(refused)["reason"]
+
+
+def test_a_clock_that_is_set_back_keeps_no_account_from_a_look(lives: Lives) -> None:
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG)
+    here.watch(6)
+    here.life.clock.advance(-3600)
+    here.life.transport.reset()
+    here.sentry.watch()
+    assert here.life.transport._counts["GET /fapi/v3/positionRisk"] == 1
