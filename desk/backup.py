@@ -45,14 +45,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def restore(url: str, file: Path, *, now: datetime) -> None:
     """Makes `file` the database at `url`, which must not exist yet, halted. Raises BackupFailed."""
-    target = backup.file_of(url)
+    target, address = backup.file_of(url), backup.draft_of(url)
+    backup.need_free(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    backup.copy(file, target)
+    draft = backup.file_of(address)
+    backup.throw_away(draft)
+    try:
+        backup.copy(file, draft)
+        # Before it has its name: whatever happens here, no server finds it as it was.
+        found = _halted(address, file, now)
+        backup.give_name(draft, target)
+    finally:
+        backup.throw_away(draft)
+    print(f"{target}: restored, HALTED. Compare positions and orders with the venues, then resume")
+    for finding in found:
+        print(f"its journal is not sound: {finding}")
+
+
+def _halted(url: str, file: Path, now: datetime) -> list[audit.Finding]:
+    """Halts what was copied; what is wrong with its journal."""
     store = open_store(url)
     try:
         if check(store) is not SchemaState.CURRENT:
-            store.close()
-            target.unlink()
             raise BackupFailed(
                 f"{file} has another schema than this release. Bring a copy of it up to date and restore "
                 "that: DATABASE_URL=sqlite:///COPY python -m desk.migrate"
@@ -61,12 +75,9 @@ def restore(url: str, file: Path, *, now: datetime) -> None:
             words.halt(
                 tx, reason=f"restored from {file.name}: compare with the venues", by="restore", now=now
             )
-        found = audit.verify(store).findings
+        return audit.verify(store).findings
     finally:
         store.close()
-    print(f"{target}: restored, HALTED. Compare positions and orders with the venues, then resume")
-    for finding in found:
-        print(f"its journal is not sound: {finding}")
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -16,6 +16,8 @@ from store import _engine
 from trading.errors import BackupFailed
 
 _BUSY = 10.0
+_DRAFT = ".draft"
+_LOGS = ("-wal", "-shm", "-journal")
 
 
 def is_sqlite(url: str) -> bool:
@@ -28,13 +30,42 @@ def file_of(url: str) -> Path:
     return Path(_engine.resolve(url).database or "")
 
 
+def draft_of(url: str) -> str:
+    """The address beside that of `url` where a database is made ready before it gets its name."""
+    address = _engine.resolve(url)
+    return address.set(database=f"{address.database}{_DRAFT}").render_as_string(hide_password=False)
+
+
+def throw_away(draft: Path) -> None:
+    """Removes a draft with its logs; that there is none is no error."""
+    for ending in ("", *_LOGS):
+        draft.with_name(f"{draft.name}{ending}").unlink(missing_ok=True)
+
+
+def give_name(draft: Path, target: Path) -> None:
+    """Makes a draft that nobody has open the database `target`. Raises BackupFailed."""
+    need_free(target)
+    if any(draft.with_name(f"{draft.name}{ending}").exists() for ending in _LOGS):
+        raise BackupFailed(f"{draft} is still open")
+    try:
+        draft.rename(target)
+        _sync(target.parent)
+    except OSError as error:
+        raise BackupFailed(f"{target}: {error}") from None
+
+
+def need_free(target: Path) -> None:
+    """Raises BackupFailed where something would be overwritten."""
+    for taken in (target, *(target.with_name(f"{target.name}{end}") for end in ("-wal", "-journal"))):
+        if taken.exists():
+            raise BackupFailed(f"{taken} exists, and nothing is overwritten")
+
+
 def copy(source: Path, target: Path) -> None:
     """Copies the database `source`, checks the copy, and only then gives it its name. Raises BackupFailed."""
     if not source.exists():
         raise BackupFailed(f"{source} does not exist")
-    for taken in (target, *(target.with_name(f"{target.name}{end}") for end in ("-wal", "-journal"))):
-        if taken.exists():
-            raise BackupFailed(f"{taken} exists, and nothing is overwritten")
+    need_free(target)
     part = target.with_name(f"{target.name}.part")
     driver = _engine.sqlite_driver()
     try:

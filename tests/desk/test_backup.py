@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import func, select
 
 from desk import backup as tool
-from store import Store, audit, open_store, switches
+from store import Store, Transaction, audit, open_store, switches, words
 from store.tables import alerts
 from tests.desk.conftest import PASSPHRASE, Rig
+from trading.errors import StoreUnavailable
 
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -163,3 +164,21 @@ def test_postgres_is_left_to_its_own_tools_and_they_do(
         assert tx.execute(select(func.count()).select_from(alerts)).scalar_one() >= len(before)
     restored.close()
     postgres_server.drop(name)
+
+
+def test_a_copy_has_no_name_before_it_is_halted(
+    sqlite_url: str, command: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that is started in between would trade by what is old."""
+    url, halt = f"sqlite:///{tmp_path}/home.db", words.halt
+
+    def failing(tx: Transaction, **said: Any) -> None:
+        assert not (tmp_path / "home.db").exists()
+        raise StoreUnavailable("for the test")
+
+    monkeypatch.setattr(words, "halt", failing)
+    assert command(url, "--restore", tmp_path / "desk.db") == 1
+    assert [path.name for path in tmp_path.glob("home*")] == []
+    monkeypatch.setattr(words, "halt", halt)
+    assert command(url, "--restore", tmp_path / "desk.db") == 0
+    assert [path.name for path in tmp_path.glob("home*")] == ["home.db"]
