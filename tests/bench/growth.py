@@ -169,8 +169,9 @@ def _quoted(names: list[str]) -> str:
 
 
 def _run(store: Store, statement: str) -> None:
-    """A benchmark's bulk takes longer than a server's statement may."""
+    """A benchmark's bulk takes longer than a server's statement or transaction may."""
     with store.write() as tx:
         if store.is_postgres:
             tx.execute(text("SET LOCAL statement_timeout = 0"))
+            tx.execute(text("SET LOCAL transaction_timeout = 0"))
         tx.execute(text(statement))
