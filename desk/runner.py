@@ -7,11 +7,8 @@ lease of a dead one ends. It must never act on a lane without its claim.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from desk import logs
 from desk.board import homes
 from desk.footing import prepare
 from desk.lane import ALIEN, backoff, run_lane
+from desk.owner import is_dead, me
 from desk.painter import Painter
 from desk.sentry import Sentry
 from desk.settings import Settings, from_environment
@@ -89,7 +86,7 @@ class Runner:
         self._painter = Painter(store, self._venues, clock, live=settings.live_trading)
         self._teller = Teller(store, self._venues, clock, homes(settings))
         self._sentry = Sentry(store, settings, self._venues, clock)
-        self._owner = f"{_MACHINE}:{os.getpid()}:{_started(os.getpid())}"
+        self._owner = me()
         self._held: dict[Lane, Claim] = {}
         self._seen: set[Lane] = set()
         self._yielding: dict[Lane, datetime] = {}
@@ -166,7 +163,7 @@ class Runner:
     def free_dead(self) -> None:
         """Frees lanes whose runner, on this machine, is no more: nobody has to wait for their leases."""
         with self._store.read() as tx:
-            dead = [owner for owner in journal.owners(tx) if _is_dead(owner)]
+            dead = [owner for owner in journal.owners(tx) if is_dead(owner)]
         if dead:
             with self._store.write() as tx:
                 count = journal.release_owners(tx, owners=dead)
@@ -426,49 +423,6 @@ class _Chores:
             if now >= self._next[number]:
                 self._next[number] = now + seconds
                 chore()
-
-
-def _started(pid: int) -> str:
-    """When a process of this machine started, in the kernel's ticks; empty where that is not told.
-
-    With it, a process id that was given out again is not taken for the process of before.
-    """
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return ""
-    fields = stat.rpartition(")")[2].split()
-    # A zombie has ended; only its parent has not asked yet.
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def _machine() -> str:
-    """This machine, or container: where a process id means one process.
-
-    Two rented machines may both be called localhost; the kernel's boot and its room of ids tell them apart.
-    """
-    said = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        said.append(Path("/proc/sys/kernel/random/boot_id").read_text()[:8])
-        said.append(str(Path("/proc/self/ns/pid").stat().st_ino))
-    return "/".join(said)
-
-
-_MACHINE = _machine()
-
-
-def _is_dead(owner: str) -> bool:
-    """True if the owner was a process of this machine and is no more."""
-    host, pid, started = owner.rsplit(":", 2)
-    if host != _MACHINE:
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return _started(int(pid)) != started
 
 
 def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
-from desk import runner
+from desk import owner
 from desk.runner import LEASE, MUSTERED, PACE, RENEW_EVERY, THREADS, TICK, Runner
 from desk.service import Service
 from desk.view import NAKED_LIMIT
@@ -139,7 +139,7 @@ def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
     rig.store_only("entry", **LONG)
-    assert claim(rig, f"{runner._MACHINE}:{gone.pid}:123") is not None
+    assert claim(rig, f"{owner.MACHINE}:{gone.pid}:123") is not None
     rig.runner.free_dead()
     held = claim(rig, rig.runner._owner)
     assert held is not None, "the dead one's lane was not freed"
@@ -147,7 +147,7 @@ def test_a_dead_owner_on_this_machine_is_recognised(rig: Any) -> None:
     assert claim(rig, "c") is None, "a living owner's lane was freed"
     with rig.store.write() as tx:
         journal.release(tx, held, due_at=rig.clock(), now=rig.clock())
-    assert claim(rig, f"{runner._MACHINE}0:{os.getpid()}:1") is not None
+    assert claim(rig, f"{owner.MACHINE}0:{os.getpid()}:1") is not None
     rig.runner.free_dead()
     assert claim(rig, "d") is None, "an owner elsewhere cannot be judged from here"
 

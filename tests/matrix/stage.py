@@ -24,7 +24,7 @@ import psycopg
 import requests
 
 from desk import report
-from desk.runner import _started
+from desk.owner import started as started_at
 from store import Store, open_store
 from store._engine import sqlite_driver
 from tests.emulator.server import Fault, Server
@@ -435,4 +435,4 @@ class CoinStage(CoinBooks, Stage):
 def _lives(owner: str) -> bool:
     """Whether the process that an owner names is there."""
     _, pid, started = owner.rsplit(":", 2)
-    return bool(started) and _started(int(pid)) == started
+    return bool(started) and started_at(int(pid)) == started

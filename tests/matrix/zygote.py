@@ -122,7 +122,7 @@ def _live(shared: Shared, life: dict[str, Any]) -> int:
     http: Any = importlib.import_module("exchanges._http")
     http.Hosts.__init__ = partialmethod(http.Hosts.__init__, pause=shared.pause)
     if life["alone"]:
-        runner._is_dead = lambda owner: False
+        runner.is_dead = lambda owner: False
     point = tuple(life["point"]) if life["point"] else None
     mortal: Any = Mortal
     mortal(shared, Path(life["trace"]), life["role"], point, cut=life["cut"]).install()
