@@ -15,7 +15,7 @@ from decimal import Decimal
 from desk import books, coins, fence, heels, strangers
 from desk.stages import mark
 from desk.venues import in_time
-from desk.view import NAKED_LIMIT, WATCH, View, tell_fill
+from desk.view import DRIFT_LIMIT, NAKED_LIMIT, WATCH, View, tell_fill
 from desk.work import Later, Work
 from exchanges import Look
 from store import Transaction, journal, orders, outbox, sentries, switches
@@ -62,6 +62,8 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
     unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
     may_miss = stop_first and not work.capabilities.coins
     asked, absent, missed = _ask(work, unlisted, may_miss=may_miss)
+    doubted = _doubted(work, unlisted, absent)
+    absent -= doubted
     if unlisted:
         # What the position shows must be no older than what the orders show.
         position = work.exchange.position(symbol)
@@ -96,9 +98,10 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
             position = work.exchange.position(symbol)
     view = View(state=state, position=position, resting=resting, absent=frozenset(absent))
     if in_coins:
-        return coins.agree(work, view)
-    view = books.agree(work, view, heard=told is not None, news=news)
-    return replace(view, drifting=True) if missed else view
+        view = coins.agree(work, view)
+    else:
+        view = books.agree(work, view, heard=told is not None, news=news)
+    return replace(view, drifting=True) if missed or doubted else view
 
 
 def is_protected(work: Work, view: View) -> bool:
@@ -278,6 +281,21 @@ def _ask(work: Work, unlisted: list[Order], *, may_miss: bool) -> tuple[list[Ord
         except OrderNotFound:
             absent.add(order.client_order_id)
     return reports, absent, missed
+
+
+def _doubted(work: Work, unlisted: Sequence[Order], absent: Collection[str]) -> set[str]:
+    """Of what is absent, an entry that rested: lists may forget it for a moment, and it may fill after that.
+    It is gone once it has been unknown for DRIFT_LIMIT."""
+    waits = next((o for o in unlisted if o.role is Role.ENTRY and o.status.is_open), None)
+    if waits is None or waits.client_order_id not in absent:
+        work.unknown.pop(work.lane, None)
+        return set()
+    now, (name, since) = work.clock(), work.unknown.get(work.lane, ("", work.clock()))
+    if name != waits.client_order_id or since > now:
+        work.unknown[work.lane] = (waits.client_order_id, now)
+    elif now - since >= DRIFT_LIMIT:
+        return set()
+    return {waits.client_order_id}
 
 
 def _gone(unsettled: Collection[Order], absent: Collection[str]) -> list[Order]:

@@ -92,6 +92,7 @@ class Runner:
         self._yielding: dict[Lane, datetime] = {}
         self._shut: dict[str, datetime] = {}
         self._asked: dict[Lane, datetime] = {}
+        self._unknown: dict[Lane, tuple[str, datetime]] = {}
         self._untended: set[Lane] = set()
         self._among_others = False
         self._lock = threading.Lock()
@@ -312,6 +313,7 @@ class Runner:
                 candles=self._venues.candles,
                 failures=failures,
                 asked=self._asked,
+                unknown=self._unknown,
             )
             due_at = run_lane(work, first=self._is_first(claim.lane))
             if not failures:

@@ -46,6 +46,8 @@ class Work:
     failures: list[VenueError] = field(default_factory=list)
     #: When this process last asked for fills that are missing, by lane.
     asked: dict[Lane, datetime] = field(default_factory=dict)
+    #: Since when the venue has not known the entry that rested, by lane and order.
+    unknown: dict[Lane, tuple[str, datetime]] = field(default_factory=dict)
 
     @property
     def lane(self) -> Lane:

@@ -17,6 +17,7 @@ from tests.life.conftest import PASSPHRASE
 from tests.life.scenarios import LADDER, LONG, VENUES
 from tests.life.test_guard import Guarded
 from tests.life.test_trouble import Unheard
+from trading.errors import OrderNotFound
 from trading.model import ZERO, Role, Route, Side
 
 LOWER = {**LONG, "price": "41400", "long SL": "41000", "long TP": "42500"}
@@ -84,6 +85,26 @@ class Behind:
 
     def _shown(self, position: Any) -> Any:
         return self._position if self._late_position and self._is_late() else position
+
+
+class Blank:
+    """An adapter that knows none of our orders for `seconds`."""
+
+    def __init__(self, exchange: Any, clock: Any, seconds: float) -> None:
+        self._exchange, self._clock = exchange, clock
+        self._until = clock() + timedelta(seconds=seconds)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def look(self, symbol: str, *, ours: Any) -> Any:
+        seen = self._exchange.look(symbol, ours=ours)
+        return replace(seen, resting=()) if self._clock() < self._until else seen
+
+    def order(self, order: Any) -> Any:
+        if self._clock() < self._until:
+            raise OrderNotFound(self._exchange.name, "order", "it does not exist")
+        return self._exchange.order(order)
 
 
 def late(life: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fills: bool) -> None:
@@ -245,3 +266,24 @@ def test_an_exit_closes_once_though_no_list_shows_it_yet(lives: Any, monkeypatch
     assert [o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "close"] == ["FILLED"]
     assert here.alarms() == []
     life.check()
+
+
+@pytest.mark.parametrize("venue", ["BINANCE", "FTX", "BINANCE_SPOT", "BYBIT_SPOT"])
+def test_an_entry_that_is_not_known_for_a_moment_has_its_stop_when_it_fills(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    here = Guarded(lives(venue))
+    life = here.life
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    here.watch(8)
+    found = life.venues.exchange
+    there = Blank(found(here.lane), life.clock, 3)
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == here.lane else found(asked))
+    before = len(life.server.log)
+    here.watch(6)
+    assert len(life.server.log) - before < 60
+    life.engine.move(life.market.symbol, Decimal(41850))
+    here.watch(4)
+    assert life.tradable > 2
+    assert life.covered()
+    assert {o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "entry"} == {"FILLED"}
