@@ -115,12 +115,15 @@ def agree(work: Work, view: View, *, heard: bool, news: bool = False) -> View:
     `news`: this look brought a fill, so that DRIFT_LIMIT begins anew.
     """
     ledger, now, since = view.state.ledger, work.clock(), view.state.drift_since
+    if since is not None and since > now:
+        # The clock was set back, or it was another runner's: it begins anew.
+        since = None
     is_even = ledger.quantity == view.position.quantity
     is_new = news or since is None or now - since < DRIFT_LIMIT
     # Position and fills may both be behind an answer that says what an order filled.
     is_told = news or since is not None or _has_just_filled(work, view.state)
     may_lag = is_even and is_new and is_told
-    if is_even and heard and since is None and not may_lag:
+    if is_even and heard and view.state.drift_since is None and not may_lag:
         return view
     with work.store.read() as tx:
         untold = ownership.untold(tx, work.lane, since=_after(view.state))
@@ -195,7 +198,7 @@ def _is_time(work: Work, since: datetime) -> bool:
     """Whether to ask once more for what has been missing since then: at every look for DRIFT_LIMIT, and
     each time after twice as long from there on, up to LONGEST_REST."""
     last = work.asked.get(work.lane)
-    if last is None or last < since:
+    if last is None or last < since or work.clock() < last:
         return True
     return work.clock() >= last + min(last - since - DRIFT_LIMIT, LONGEST_REST)
 

@@ -94,7 +94,7 @@ def leave_dust(work: Work, tx: Transaction, state: LaneState) -> None:
 
 def pause(work: Work, state: LaneState) -> timedelta:
     """How long to wait for lists that lag: a moment at first, then as long as any look waits."""
-    is_new = state.drift_since is None or work.clock() - state.drift_since < DRIFT_LIMIT
+    is_new = state.drift_since is None or timedelta() <= work.clock() - state.drift_since < DRIFT_LIMIT
     return SOON if is_new else WATCH
 
 
@@ -102,7 +102,8 @@ def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:
     """Whether what is missing may be told in a moment."""
     times = [work.ours(order.signed_at) for order, _ in untold if order.signed_at]
     times += [state.drift_since] if state.drift_since is not None else []
-    return bool(untold) and work.clock() - max(times, default=work.clock()) < DRIFT_LIMIT
+    # What is to come was written by a clock that has been set back since.
+    return bool(untold) and timedelta() <= work.clock() - max(times, default=work.clock()) < DRIFT_LIMIT
 
 
 def _told(work: Work, since: datetime | None) -> tuple[_Untold, bool]:
@@ -139,7 +140,7 @@ def _is_time(work: Work, since: datetime | None) -> bool:
     last = work.asked.get(work.lane)
     if since is None or last is None or last - since < DRIFT_LIMIT:
         return True
-    return work.clock() - last >= RARELY
+    return not timedelta() <= work.clock() - last < RARELY
 
 
 def _found(work: Work, trade: Trade | None) -> bool:
@@ -188,7 +189,8 @@ def _ours(work: Work, state: LaneState, by_fills: Decimal, held: Decimal) -> Dec
 def _fewer(work: Work, view: View, by_fills: Decimal) -> View:
     """The account holds less than our executions make: a list lags, or somebody took it."""
     now, since = work.clock(), view.state.drift_since
-    if since is None:
+    if since is None or since > now:
+        since = None
         with work.store.write() as tx:
             orders.set_drift(tx, work.claim, since=now)
     if since is None or now - since < DRIFT_LIMIT or view.drifting:

@@ -413,7 +413,8 @@ def _watch_naked(work: Work, view: View) -> tuple[parts.Change, ...]:
         return ()
     now = work.clock()
     since = view.state.naked_since
-    if since is None:
+    # One that is to come is of a clock that was set back, or of another runner's.
+    if since is None or since > now:
         with work.store.write() as tx:
             orders.set_naked(tx, work.claim, since=now)
         return ()

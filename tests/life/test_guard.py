@@ -339,3 +339,20 @@ def test_a_clock_that_is_set_back_keeps_no_account_from_a_look(lives: Lives) -> 
     here.life.transport.reset()
     here.sentry.watch()
     assert here.life.transport._counts["GET /fapi/v3/positionRisk"] == 1
+
+
+def test_a_clock_that_is_set_back_leaves_no_position_bare(lives: Lives) -> None:
+    """While a stop that is gone cannot be had anew."""
+    here = Guarded(lives("BINANCE"))
+    here.life.send("entry", **LONG, **LADDER)
+    here.watch(3)
+    here.life.account.cancel(here.life.stops()[0].id)
+    here.life.server.reset_log()
+    for number in range(1, 20):
+        here.life.server.fault("unknown_before", ("POST /fapi/v1/algoOrder", number))
+    here.watch(3)
+    here.life.clock.advance(-3600)
+    here.life.engine.skew += timedelta(hours=1)
+    here.life.runner.keep_time()
+    here.watch(9)
+    assert here.life.position == 0
