@@ -11,10 +11,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from desk.venues import key_of
+from desk.view import OVERLAP
 from exchanges import Exchange
-from store import Transaction, orders
+from store import Transaction, orders, ownership
 from trading.errors import Denied, VenueError
-from trading.model import ZERO, Lane, Position
+from trading.model import ZERO, Lane, Position, Role
 from trading.pnl import Ledger, unrealised
 from trading.symbols import split
 
@@ -24,7 +25,9 @@ class Unknown(Exception):
 
 
 class Unread(Unknown):
-    """The venue shows less open than our books: what was closed there, and at what price, is not read yet."""
+    """The venue shows less open than our books, or our orders closed more than these know: at what price, is
+    not read yet.
+    """
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self.lanes = lanes
@@ -33,10 +36,14 @@ class Unread(Unknown):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Books:
-    """What the journal knew at one moment: what was realised since midnight, and what is open."""
+    """What the journal knew at one moment: what was realised since midnight, and what is open.
+
+    `unread` are lanes where more was closed than the executions tell that are known.
+    """
 
     realised: Decimal
     ledgers: Mapping[Lane, Ledger]
+    unread: Sequence[Lane] = ()
 
 
 def books(tx: Transaction, *, venue: str, account: str, now: datetime) -> Books:
@@ -47,6 +54,7 @@ def books(tx: Transaction, *, venue: str, account: str, now: datetime) -> Books:
     return Books(
         realised=orders.realised_since(tx, venue=venue, account=account, since=midnight),
         ledgers=orders.ledgers(tx, venue=venue, account=account),
+        unread=[at for at in ownership.drifting(tx, venue=venue, account=account) if _is_unread(tx, at)],
     )
 
 
@@ -55,6 +63,8 @@ def pnl(known: Books, exchange_of: Callable[[Lane], Exchange], *, lanes: Iterabl
 
     Raises Unknown if a venue does not say, Unread where it is ahead of the books.
     """
+    if known.unread:
+        raise Unread(known.unread)
     total = known.realised
     for lane in {key_of(lane): lane for lane in (*known.ledgers, *lanes)}.values():
         try:
@@ -62,6 +72,13 @@ def pnl(known: Books, exchange_of: Callable[[Lane], Exchange], *, lanes: Iterabl
         except (VenueError, Denied) as error:
             raise Unknown(str(error)) from error
     return total
+
+
+def _is_unread(tx: Transaction, lane: Lane) -> bool:
+    """Whether an order of the lane has closed something that its executions do not tell yet."""
+    last = orders.lane_state(tx, lane).last_fill_at
+    untold = ownership.untold(tx, lane, since=last - OVERLAP if last else None)
+    return any(order.role is not Role.ENTRY for order, _ in untold)
 
 
 def _open(exchange: Exchange, lane: Lane, known: Books) -> Decimal:

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Connection
 
 from store._lanes import at
 from store.orders import numbered, order_of
-from store.tables import fills, orders
+from store.tables import fills, orders, positions
 from trading.model import ZERO, Fill, Lane, Order, OrderStatus
 
 #: Older orders of a lane are told to the end.
@@ -42,6 +42,14 @@ def untold(tx: Connection, lane: Lane, *, since: datetime | None = None) -> list
         told[row.client_order_id] = told.get(row.client_order_id, ZERO) + row.quantity
     missing = [(order, order.filled_quantity - told.get(order.client_order_id, ZERO)) for order in filled]
     return [(order, quantity) for order, quantity in missing if quantity > 0]
+
+
+def drifting(tx: Connection, *, venue: str, account: str) -> list[Lane]:
+    """The lanes of an account where the venue and our executions disagree, or some are still to be told."""
+    place = positions.c
+    mine = (place.venue == venue, place.account == account, place.drift_since.is_not(None))
+    symbols = tx.execute(select(place.symbol).where(*mine)).scalars()
+    return [Lane(venue, account, symbol) for symbol in sorted(symbols)]
 
 
 def own(tx: Connection, lane: Lane, executions: Iterable[Fill]) -> list[Fill]:
