@@ -101,7 +101,15 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
         view = coins.agree(work, view)
     else:
         view = books.agree(work, view, heard=told is not None, news=news)
+    if missed:
+        # Where it was, nobody knows: it proves nothing.
+        proved = [o for o in view.state.unsettled if not (o.client_order_id in missed and _is_stop(o))]
+        view = replace(view, state=replace(view.state, unsettled=tuple(proved)))
     return replace(view, drifting=True) if missed or doubted else view
+
+
+def _is_stop(order: Order) -> bool:
+    return order.role is Role.STOP and order.status.is_open
 
 
 def is_protected(work: Work, view: View) -> bool:
@@ -254,13 +262,15 @@ def _unwritten(planned: Collection[Order], resting: Collection[OrderReport]) -> 
             yield replace(order, status=OrderStatus.SUBMITTED, quantity=quantity)
 
 
-def _ask(work: Work, unlisted: list[Order], *, may_miss: bool) -> tuple[list[OrderReport], set[str], bool]:
-    """Reports of orders that do not rest, the ids of those that the venue surely does not have, and whether
-    one could not be asked for: an entry or a target, which `may_miss`, for a stop does not wait for them.
+def _ask(
+    work: Work, unlisted: list[Order], *, may_miss: bool
+) -> tuple[list[OrderReport], set[str], set[str]]:
+    """Reports of orders that do not rest, the ids of those that the venue surely does not have, and of those
+    that could not be asked for: all but closes, where they `may_miss`, for a stop does not wait for them.
     """
     reports: list[OrderReport] = []
     absent: set[str] = set()
-    missed = False
+    missed: set[str] = set()
     # One moment for all: an entry and the stop that went with it are lost or not lost together.
     asked_at = work.exchange.time()
     for order in unlisted:
@@ -271,10 +281,10 @@ def _ask(work: Work, unlisted: list[Order], *, may_miss: bool) -> tuple[list[Ord
             if order.retry_at is not None and asked_at < order.retry_at:
                 continue
         except VenueError as error:
-            if not may_miss or order.role not in (Role.ENTRY, Role.TARGET):
+            if not may_miss or order.role is Role.CLOSE:
                 raise
             log.warning("%s: not known yet what became of it: %s", order.client_order_id, error)
-            missed = True
+            missed.add(order.client_order_id)
             continue
         try:
             reports.append(work.exchange.order(order))

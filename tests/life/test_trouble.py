@@ -302,6 +302,33 @@ def test_a_stop_does_not_wait_for_what_became_of_its_entry(lives: Lives, venue: 
     life.check()
 
 
+@pytest.mark.parametrize(
+    ("venue", "asked"),
+    [
+        ("BINANCE", "GET /fapi/v1/algoOrder"),
+        ("BYBIT", "GET /v5/order/history"),
+        ("FTX", "GET /api/conditional_orders/history"),
+    ],
+)
+def test_a_stop_that_nobody_can_ask_for_is_no_proof(lives: Lives, venue: str, asked: str) -> None:
+    """A person has taken it back, and the venue does not tell."""
+    life = lives(venue)
+    life.send("entry", **LONG, **LADDER)
+    life.wait(8)
+    life.account.cancel(life.stops()[0].id)
+    life.server.reset_log()
+    for number in range(1, 200):
+        life.server.fault("error_before", (asked, number))
+    life.wait(4)
+    assert life.covered()
+    life.wait(20)
+    assert life.covered()
+    assert life.position == 2
+    life.server.forget_faults()
+    life.wait(6)
+    life.check()
+
+
 def test_a_stop_does_not_wait_for_a_price_that_is_not_told(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
