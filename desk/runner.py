@@ -89,7 +89,7 @@ class Runner:
         self._owner = me()
         self._held: dict[Lane, Claim] = {}
         self._seen: set[Lane] = set()
-        self._yielding: dict[Lane, datetime] = {}
+        self._yielding: dict[Lane, tuple[datetime, datetime]] = {}
         self._shut: dict[str, datetime] = {}
         self._asked: dict[Lane, datetime] = {}
         self._unknown: dict[Lane, tuple[str, datetime]] = {}
@@ -277,7 +277,7 @@ class Runner:
         with self._store.read() as tx:
             lanes = journal.due_lanes(tx, now=now, limit=most, but=but)
         for lane in lanes:
-            if now < self._yielding.get(lane, now):
+            if self._yields(lane, now):
                 continue
             with self._store.write() as tx:
                 claim = journal.claim(tx, lane=lane, owner=self._owner, now=now, lease=LEASE)
@@ -288,6 +288,14 @@ class Runner:
                 mark("claimed")
                 return claim
         return None
+
+    def _yields(self, lane: Lane, now: datetime) -> bool:
+        """Whether a due lane is left to the others: for a moment from when it was to be due, or was woken."""
+        due_at, until = self._yielding.get(lane, (now, now))
+        if now < due_at:
+            until = now + _COURTESY
+            self._yielding[lane] = (now, until)
+        return now < until
 
     def _work_on(self, claim: Claim) -> None:
         """One run of one lane; whatever happens, the lane is given back or its lease ends."""
@@ -336,7 +344,7 @@ class Runner:
         except Exception:
             log.exception("%s: unforeseen", claim.lane)
         if self._among_others and failures and due_at is not None:
-            self._yielding[claim.lane] = due_at + _COURTESY
+            self._yielding[claim.lane] = (due_at, due_at + _COURTESY)
         self._tell_of_ban(claim.lane, failures)
         self._give_back(claim, due_at)
 
@@ -384,7 +392,7 @@ class Runner:
             self._untended.add(lane)
             log.error("%s", text)
         if self._among_others:
-            self._yielding[lane] = now + 2 * _BACKOFF
+            self._yielding[lane] = (now, now + 2 * _BACKOFF)
         return now + _BACKOFF
 
     def _give_back(self, claim: Claim, due_at: datetime | None) -> None:

@@ -341,3 +341,19 @@ def test_a_lane_that_waits_keeps_its_place_whatever_wakes_it(rig: Any) -> None:
     with rig.store.read() as tx:
         due = tx.execute(select(positions.c.due_at).where(positions.c.symbol == LANE.symbol)).scalar_one()
     assert due == rig.clock(), "one that would have waited is due at once"
+
+
+def test_an_alert_is_not_left_to_others_for_longer_than_a_moment(rig: Any) -> None:
+    """It comes to a lane that is due in half a minute, since the first look of this process failed."""
+    rig.send("entry", **LONG)
+    rig.send("exit")
+    rig.die()
+    rig.runner._among_others = True
+    rig.flaky().order_fault("unreachable", at=0, verb="look")
+    rig.runner.muster()
+    rig.settle()
+    alert_id = rig.store_only("entry", **LONG)
+    rig.settle()
+    assert rig.status(alert_id) == "RECEIVED", "the others come first"
+    rig.wait(2 * TICK, step=TICK)
+    assert rig.status(alert_id) == "DONE"
