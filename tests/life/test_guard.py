@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
 from desk.sentry import Sentry
 from exchanges import _fapi, binance
+from exchanges._catalogue import FRESH
 from exchanges._limits import Budget
 from store import outbox
 from tests.emulator import binance_spot
 from tests.emulator.server import Server
+from tests.exchanges.test_nonsense import LISTS
 from tests.life.books import OWN
-from tests.life.scenarios import LADDER, LONG, SHORT, VENUES
+from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from trading.errors import Unreachable
 from trading.model import InstrumentKind, Lane, Order, OrderType, Role, Side
 
@@ -356,3 +360,34 @@ def test_a_clock_that_is_set_back_leaves_no_position_bare(lives: Lives) -> None:
     here.life.runner.keep_time()
     here.watch(9)
     assert here.life.position == 0
+
+
+@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
+def test_a_list_of_instruments_that_does_not_come_keeps_no_position_waiting(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """The list has grown old when a person takes the stop back."""
+    life = lives(venue)
+    life.send("entry", **LONG)
+    life.wait(3)
+    came, asked, send = threading.Event(), threading.Event(), life.transport.send
+    waited: list[str] = []
+
+    def slowly(request: Any, *args: Any, **more: Any) -> Any:
+        if urlsplit(str(request.url)).path == LISTS[venue][0]:
+            asked.set()
+            waited.append(threading.current_thread().name)
+            came.wait(5)
+        return send(request, *args, **more)
+
+    monkeypatch.setattr(life.transport, "send", slowly)
+    life.clock.advance(FRESH)
+    for stop in life.stops():
+        life.account.cancel(stop.id)
+    try:
+        life.settle()
+        assert life.covered()
+        assert asked.wait(5), "it is asked for all the same"
+        assert set(waited) == {"instruments"}
+    finally:
+        came.set()

@@ -287,3 +287,25 @@ def test_an_entry_that_is_not_known_for_a_moment_has_its_stop_when_it_fills(
     assert life.tradable > 2
     assert life.covered()
     assert {o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "entry"} == {"FILLED"}
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_a_loss_that_no_list_of_fills_shows_is_no_day_without_loss(lives: Any, venue: str) -> None:
+    """Nor do the books have anything of it: neither the entry's fills were told nor those of its stop."""
+    life = lives(venue, LIMITS_MAIN='{"max_daily_loss": 500}')
+    life.engine.move(life.market.symbol.replace("BTC", "ETH"), Decimal(3000))
+    other = {"ticker": life.market.ticker.replace("BTC", "ETH"), "action": "buy", "price": "3000"}
+    here = Unheard(life)
+    here.begin()
+    life.send("entry", **LONG)
+    life.wait(4)
+    life.price("41400")
+    life.wait(8)
+    assert (life.position, here.books()) == (0, (0, 0))
+    refused = life.send("entry", **other, **{"long SL": "2900"})
+    life.wait(12)
+    assert life.status(refused) == "DENIED", life.alert(refused)
+    assert "is not read yet" in life.alert(refused)["reason"]
+    here.end()
+    refused = life.send("entry", **other, **{"long SL": "2901"})
+    assert "today's P&L is -1" in life.alert(refused)["reason"]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
 from desk import confirm
 from desk.settings import load
-from exchanges._catalogue import FRESH
 from store import orders, outbox
-from tests.exchanges.test_nonsense import LISTS
 from tests.life.conftest import HASTY
 from tests.life.scenarios import LADDER, LONG, SHORT, SPOTS, VENUES
 from tests.life.test_crashes import Killed, mortal
@@ -448,55 +444,3 @@ def test_a_lane_that_a_start_may_not_trade_is_told_once_and_looked_after_at_the_
     life.wait(4)
     assert life.position > 0
     life.check()
-
-
-@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
-def test_a_list_of_instruments_that_does_not_come_keeps_no_position_waiting(
-    lives: Lives, monkeypatch: pytest.MonkeyPatch, venue: str
-) -> None:
-    """The list has grown old when a person takes the stop back."""
-    life = lives(venue)
-    life.send("entry", **LONG)
-    life.wait(3)
-    came, waited = threading.Event(), []
-    asked, send = threading.Event(), life.transport.send
-
-    def slowly(request: Any, *args: Any, **more: Any) -> Any:
-        if urlsplit(str(request.url)).path == LISTS[venue][0]:
-            asked.set()
-            waited.append(came.wait(5))
-        return send(request, *args, **more)
-
-    monkeypatch.setattr(life.transport, "send", slowly)
-    life.clock.advance(FRESH)
-    for stop in life.stops():
-        life.account.cancel(stop.id)
-    try:
-        life.settle()
-        assert life.covered()
-        assert waited == []
-        assert asked.wait(5), "it is asked for all the same"
-    finally:
-        came.set()
-
-
-@pytest.mark.parametrize("venue", VENUES)
-def test_a_loss_that_no_list_of_fills_shows_is_no_day_without_loss(lives: Lives, venue: str) -> None:
-    """Nor do the books have anything of it: neither the entry's fills were told nor those of its stop."""
-    life = lives(venue, LIMITS_MAIN='{"max_daily_loss": 500}')
-    life.engine.move(life.market.symbol.replace("BTC", "ETH"), Decimal(3000))
-    other = {"ticker": life.market.ticker.replace("BTC", "ETH"), "action": "buy", "price": "3000"}
-    here = Unheard(life)
-    here.begin()
-    life.send("entry", **LONG)
-    life.wait(4)
-    life.price("41400")
-    life.wait(8)
-    assert (life.position, here.books()) == (0, (0, 0))
-    refused = life.send("entry", **other, **{"long SL": "2900"})
-    life.wait(12)
-    assert life.status(refused) == "DENIED", life.alert(refused)
-    assert "is not read yet" in life.alert(refused)["reason"]
-    here.end()
-    refused = life.send("entry", **other, **{"long SL": "2901"})
-    assert "today's P&L is -1" in life.alert(refused)["reason"]
