@@ -41,8 +41,8 @@ from trading.reconcile import reconcile
 log = logging.getLogger(__name__)
 
 _ROUNDS = 12
-#: Seconds that a stop waits for the price, which decides no more than whether a close is the better way.
-PRICE_WITHIN = 1.5
+#: Seconds that a missing stop waits for an answer that it can do without.
+STOP_WAITS = 1.5
 
 
 def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, news: bool = False) -> View:
@@ -61,7 +61,9 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
     listed = {report.client_order_id for report in resting}
     unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
     may_miss = stop_first and not work.capabilities.coins
-    asked, absent, missed = _ask(work, unlisted, may_miss=may_miss)
+    told_first = reconcile(orders=state.unsettled, reports=resting) if may_miss and unlisted else ()
+    hurries = may_miss and books.is_bare(work, state, told_first, position)
+    asked, absent, missed = _ask(work, unlisted, may_miss=may_miss, hurries=hurries)
     doubted = _doubted(work, unlisted, absent)
     absent -= doubted
     if unlisted:
@@ -263,10 +265,11 @@ def _unwritten(planned: Collection[Order], resting: Collection[OrderReport]) -> 
 
 
 def _ask(
-    work: Work, unlisted: list[Order], *, may_miss: bool
+    work: Work, unlisted: list[Order], *, may_miss: bool, hurries: bool
 ) -> tuple[list[OrderReport], set[str], set[str]]:
     """Reports of orders that do not rest, the ids of those that the venue surely does not have, and of those
     that could not be asked for: all but closes, where they `may_miss`, for a stop does not wait for them.
+    `hurries` where that stop is missing.
     """
     reports: list[OrderReport] = []
     absent: set[str] = set()
@@ -275,22 +278,28 @@ def _ask(
     asked_at = work.exchange.time()
     for order in unlisted:
         try:
-            reports.append(work.exchange.order(order))
-            continue
-        except OrderNotFound:
-            if order.retry_at is not None and asked_at < order.retry_at:
+            try:
+                reports.append(_order(work, order, hurries=hurries))
                 continue
-        except VenueError as error:
+            except OrderNotFound:
+                if order.retry_at is not None and asked_at < order.retry_at:
+                    continue
+            reports.append(_order(work, order, hurries=hurries))
+        except OrderNotFound:
+            absent.add(order.client_order_id)
+        except (VenueError, TimeoutError) as error:
             if not may_miss or order.role is Role.CLOSE:
                 raise
             log.warning("%s: not known yet what became of it: %s", order.client_order_id, error)
             missed.add(order.client_order_id)
-            continue
-        try:
-            reports.append(work.exchange.order(order))
-        except OrderNotFound:
-            absent.add(order.client_order_id)
     return reports, absent, missed
+
+
+def _order(work: Work, order: Order, *, hurries: bool) -> OrderReport:
+    """What became of it; TimeoutError where that is not told within the time that a missing stop has."""
+    if not hurries or order.role is Role.CLOSE:
+        return work.exchange.order(order)
+    return in_time(lambda: work.exchange.order(order), STOP_WAITS)
 
 
 def _doubted(work: Work, unlisted: Sequence[Order], absent: Collection[str]) -> set[str]:
@@ -456,7 +465,7 @@ def _wants_stop(view: View) -> bool:
 def price_of(work: Work) -> Decimal | None:
     """The last price; None if the venue does not tell it, or not soon: a stop may wait for it."""
     try:
-        return in_time(lambda: work.exchange.price(work.lane.symbol), PRICE_WITHIN)
+        return in_time(lambda: work.exchange.price(work.lane.symbol), STOP_WAITS)
     except (VenueError, TimeoutError) as error:
         log.warning("%s: no price: %s", work.lane, error)
         return None

@@ -20,7 +20,7 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from desk import report
+from desk import confirm, report
 from desk.intake import Intake
 from desk.runner import Runner
 from desk.settings import load
@@ -209,9 +209,13 @@ class CoinLife(CoinBooks, Life):
 
 @pytest.fixture
 def lives(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory, clock: Any
+    sqlite_template: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    clock: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Callable[..., Life]]:
     """As many lives as a test wants, one at a time, each with a venue and a database of its own."""
+    monkeypatch.setattr(confirm, "STOP_WAITS", CALM.total)
     opened: list[tuple[Store, Server]] = []
 
     def close() -> None:

@@ -1,0 +1,88 @@
+"""Questions that are not answered, while others are: a missing stop waits for none that it can do without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from desk import confirm
+from tests.life.conftest import HASTY
+from tests.life.scenarios import LADDER, LONG
+
+Lives = Callable[..., Any]
+
+#: How one order is asked for, where its stop is another.
+ORDERS = {"BINANCE": "GET /fapi/v1/order", "FTX": "GET /api/orders/by_client_id/{clientId}"}
+
+
+@pytest.mark.parametrize(("venue", "asked"), ORDERS.items())
+def test_a_stop_does_not_wait_for_what_became_of_its_entry(lives: Lives, venue: str, asked: str) -> None:
+    """The venue tells the position, and not the order that made it."""
+    life = lives(venue)
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    life.wait(2)
+    life.server.reset_log()
+    for number in range(1, 100):
+        life.server.fault("error_before", (asked, number))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(4)
+    assert life.position > 0
+    assert life.covered()
+    life.wait(20, step=2)
+    assert life.covered()
+    life.server.forget_faults()
+    life.wait(4)
+    assert {o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "entry"} == {"FILLED"}
+    life.check()
+
+
+@pytest.mark.parametrize(
+    ("venue", "asked"),
+    [
+        ("BINANCE", "GET /fapi/v1/algoOrder"),
+        ("BYBIT", "GET /v5/order/history"),
+        ("FTX", "GET /api/conditional_orders/history"),
+    ],
+)
+def test_a_stop_that_nobody_can_ask_for_is_no_proof(lives: Lives, venue: str, asked: str) -> None:
+    """A person has taken it back, and the venue does not tell."""
+    life = lives(venue)
+    life.send("entry", **LONG, **LADDER)
+    life.wait(8)
+    life.account.cancel(life.stops()[0].id)
+    life.server.reset_log()
+    for number in range(1, 200):
+        life.server.fault("error_before", (asked, number))
+    life.wait(4)
+    assert life.covered()
+    life.wait(20)
+    assert life.covered()
+    assert life.position == 2
+    life.server.forget_faults()
+    life.wait(6)
+    life.check()
+
+
+@pytest.mark.parametrize("asked", ["GET /fapi/v2/ticker/price", "GET /fapi/v1/order"])
+def test_a_stop_waits_for_no_answer_that_it_can_do_without(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    life = lives("BINANCE")
+    life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    life.wait(2)
+    life.patience = HASTY
+    life.die()
+    life.settle()
+    monkeypatch.setattr(confirm, "STOP_WAITS", HASTY.total / 3)
+    life.server.reset_log()
+    for number in range(1, 4):
+        life.server.fault("silent_before", (asked, number))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(2)
+    paths = [seen.key[0] for seen in life.server.log]
+    assert paths[: paths.index("POST /fapi/v1/algoOrder")].count(asked) == 1
+    assert life.covered()
+    life.check()
