@@ -64,7 +64,7 @@ check: lint docs test ## lint, docs and test
 release: lint ## whether this tree can be released, and what to type then (does nothing)
 	@$(PYTHON) -m tests.release
 
-bench: install ## the benchmarks: one table; three quarters of an hour on a quiet machine
+bench: install ## the benchmarks: one table; half an hour on a quiet machine
 	@$(PYTHON) -m tests.bench $(ASK)
 	@$(PYTHON) -m tests.bench.pages
 
