@@ -99,11 +99,16 @@ def pause(work: Work, state: LaneState) -> timedelta:
 
 
 def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:
-    """Whether what is missing may be told in a moment."""
-    times = [work.ours(order.signed_at) for order, _ in untold if order.signed_at]
-    times += [state.drift_since] if state.drift_since is not None else []
+    """Whether what is missing may be told in a moment, and the balance may not show it yet."""
+    since, now = state.drift_since, work.clock()
+    if not untold:
+        return False
     # What is to come was written by a clock that has been set back since.
-    return bool(untold) and timedelta() <= work.clock() - max(times, default=work.clock()) < DRIFT_LIMIT
+    if since is not None and timedelta() <= now - since < DRIFT_LIMIT:
+        return True
+    with work.store.read() as tx:
+        # Not when it was sent: an entry may have waited for its price.
+        return bool(ownership.untold(tx, work.lane, since=now - DRIFT_LIMIT, until=now))
 
 
 def _told(work: Work, since: datetime | None) -> tuple[_Untold, bool]:

@@ -22,13 +22,17 @@ from trading.model import ZERO, Fill, Lane, Order, OrderStatus
 _NEWEST = 64
 
 
-def untold(tx: Connection, lane: Lane, *, since: datetime | None = None) -> list[tuple[Order, Decimal]]:
+def untold(
+    tx: Connection, lane: Lane, *, since: datetime | None = None, until: datetime | None = None
+) -> list[tuple[Order, Decimal]]:
     """The lane's orders that filled more than their executions add up to, and how much is missing; those
-    alone that changed from `since` on, where that is given.
+    alone that changed from `since` on, and up to `until`, where these are given.
     """
     asked = select(orders).where(at(orders, lane), orders.c.status != OrderStatus.INITIALIZED)
     if since is not None:
         asked = asked.where(orders.c.updated_at >= since)
+    if until is not None:
+        asked = asked.where(orders.c.updated_at <= until)
     rows = tx.execute(asked.order_by(orders.c.seq.desc()).limit(_NEWEST))
     newest = [order_of(row) for row in rows]
     filled = [order for order in newest if order.filled_quantity]

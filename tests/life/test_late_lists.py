@@ -14,11 +14,11 @@ from desk import control
 from desk.settings import load
 from store import orders, words
 from tests.life.conftest import PASSPHRASE
-from tests.life.scenarios import LADDER, LONG, VENUES
+from tests.life.scenarios import LADDER, LONG, SPOTS, VENUES
 from tests.life.test_guard import Guarded
 from tests.life.test_trouble import Unheard
 from trading.errors import OrderNotFound
-from trading.model import ZERO, Role, Route, Side
+from trading.model import ZERO, Lane, Role, Route, Side
 
 LOWER = {**LONG, "price": "41400", "long SL": "41000", "long TP": "42500"}
 
@@ -110,6 +110,12 @@ class Blank:
 def late(life: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fills: bool) -> None:
     lane = Unheard(life).lane
     there = Late(life.venues.exchange(lane), life.clock, seconds, fills=fills)
+    found = life.venues.exchange
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == lane else found(asked))
+
+
+def put(life: Any, monkeypatch: pytest.MonkeyPatch, lane: Lane, there: Any) -> None:
+    """Lets the desk meet `there` in place of the lane's adapter."""
     found = life.venues.exchange
     monkeypatch.setattr(life.venues, "exchange", lambda asked: there if asked == lane else found(asked))
 
@@ -309,3 +315,27 @@ def test_a_loss_that_no_list_of_fills_shows_is_no_day_without_loss(lives: Any, v
     here.end()
     refused = life.send("entry", **other, **{"long SL": "2901"})
     assert "today's P&L is -1" in life.alert(refused)["reason"]
+
+
+@pytest.mark.parametrize("venue", SPOTS)
+def test_coins_that_the_balance_shows_late_are_not_forgotten(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """It fills while the fills of the trade before it have not been told for a while."""
+    here = Unheard(life := lives(venue, account={"own": {"BNB": Decimal(5)}}))
+    here.begin()
+    life.send("entry", **LONG)
+    life.wait(8, step=0.5)
+    life.send("exit")
+    life.wait(12, step=0.5)
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    life.wait(10, step=0.5)
+    exchange = life.venues.exchange(here.lane)
+    put(life, monkeypatch, here.lane, Behind(exchange, life.clock, life.market.symbol, 3, position=True))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(12, step=0.5)
+    assert life.tradable > 2
+    assert life.covered(), life.alert(alert_id)
+    here.end()
+    assert life.tradable > 2
+    life.check()
