@@ -24,6 +24,7 @@ from trading import parts
 from trading.errors import OrderNotFound, VenueError
 from trading.model import Instrument, Order, OrderReport, OrderStatus, Role
 from trading.protect import (
+    ATTEMPTS,
     Cancel,
     Close,
     Send,
@@ -103,10 +104,12 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
         view = coins.agree(work, view)
     else:
         view = books.agree(work, view, heard=told is not None, news=news)
-    if missed:
-        # Where it was, nobody knows: it proves nothing.
-        proved = [o for o in view.state.unsettled if not (o.client_order_id in missed and _is_stop(o))]
-        view = replace(view, state=replace(view.state, unsettled=tuple(proved)))
+    lost = [o for o in view.state.unsettled if o.client_order_id in missed and _is_stop(o)]
+    if 0 < len(lost) < ATTEMPTS:
+        # Where it was, nobody knows: it proves nothing. Where so many cannot be asked for, one more would be
+        # known no better.
+        proved = tuple(order for order in view.state.unsettled if order not in lost)
+        view = replace(view, state=replace(view.state, unsettled=proved))
     return replace(view, drifting=True) if missed or doubted else view
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,10 @@ import pytest
 
 from desk import confirm
 from tests.life.conftest import HASTY
-from tests.life.scenarios import LADDER, LONG
+from tests.life.scenarios import LADDER, LONG, VENUES
+from trading.errors import Ambiguous
+from trading.model import Lane, Order, OrderType, Role
+from trading.protect import ATTEMPTS
 
 Lives = Callable[..., Any]
 
@@ -85,4 +89,49 @@ def test_a_stop_waits_for_no_answer_that_it_can_do_without(
     paths = [seen.key[0] for seen in life.server.log]
     assert paths[: paths.index("POST /fapi/v1/algoOrder")].count(asked) == 1
     assert life.covered()
+    life.check()
+
+
+class Dim:
+    """An adapter that shows no stop, and cannot be asked for one."""
+
+    def __init__(self, exchange: Any) -> None:
+        self._exchange, self.is_dim, self.sent = exchange, True, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    def place(self, order: Order, **more: Any) -> Any:
+        self.sent += order.role is Role.STOP
+        return self._exchange.place(order, **more)
+
+    def look(self, symbol: str, *, ours: Any) -> Any:
+        seen = self._exchange.look(symbol, ours=ours)
+        shown = tuple(each for each in seen.resting if not self.is_dim or each.type is not OrderType.STOP)
+        return replace(seen, resting=shown)
+
+    def order(self, order: Order) -> Any:
+        if self.is_dim and order.type is OrderType.STOP:
+            raise Ambiguous("a venue", "order", "no answer")
+        return self._exchange.order(order)
+
+
+@pytest.mark.parametrize("venue", VENUES)
+def test_stops_that_nobody_can_ask_for_do_not_become_ever_more(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """Nor is what they cover closed."""
+    life = lives(venue)
+    life.send("entry", **LONG)
+    life.wait(8)
+    lane = Lane(life.venue, "MAIN", life.market.symbol)
+    there = Dim(life.venues.exchange(lane))
+    monkeypatch.setattr(life.venues, "exchange", lambda asked: there)
+    life.wait(30)
+    assert there.sent < ATTEMPTS
+    assert life.position == 2
+    assert life.covered()
+    there.is_dim = False
+    life.wait(8)
+    assert life.position == 2
     life.check()
