@@ -135,3 +135,22 @@ def test_stops_that_nobody_can_ask_for_do_not_become_ever_more(
     life.wait(8)
     assert life.position == 2
     life.check()
+
+
+def test_a_stop_that_goes_has_the_whole_time_for_the_next_one(lives: Lives) -> None:
+    """What became of the entry is not told all the while, and the next stop is in doubt at first."""
+    life = lives("BINANCE")
+    alert_id = life.send("entry", **{**LONG, "price": "41900"}, type="limit")
+    life.wait(2)
+    life.server.reset_log()
+    for number in range(1, 300):
+        life.server.fault("error_before", ("GET /fapi/v1/order", number))
+    life.server.fault("unknown_before", ("POST /fapi/v1/algoOrder", 2))
+    life.engine.move(life.market.symbol, Decimal(41850))
+    life.wait(12)
+    assert life.covered()
+    life.account.cancel(life.stops()[0].id)
+    life.wait(8)
+    assert life.position > 2
+    assert life.covered()
+    assert "close" not in {order["role"] for order in life.alert(alert_id)["orders"]}
