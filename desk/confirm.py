@@ -62,8 +62,7 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
     listed = {report.client_order_id for report in resting}
     unlisted = [order for order in state.unsettled if order.client_order_id not in listed]
     may_miss = stop_first and not work.capabilities.coins
-    told_first = reconcile(orders=state.unsettled, reports=resting) if may_miss and unlisted else ()
-    hurries = may_miss and books.is_bare(work, state, told_first, position)
+    hurries = bool(may_miss and unlisted) and _may_be_bare(work, state, look)
     asked, absent, missed = _ask(work, unlisted, may_miss=may_miss, hurries=hurries)
     doubted = _doubted(work, unlisted, absent)
     absent -= doubted
@@ -111,6 +110,14 @@ def catch_up(work: Work, seen: Look | None = None, *, stop_first: bool = False, 
         proved = tuple(order for order in view.state.unsettled if order not in lost)
         view = replace(view, state=replace(view.state, unsettled=proved))
     return replace(view, drifting=True) if missed or doubted else view
+
+
+def _may_be_bare(work: Work, state: LaneState, look: Look) -> bool:
+    """Whether nothing that rests covers what our entry fills."""
+    told = reconcile(orders=state.unsettled, reports=look.resting)
+    names = {report.client_order_id for report in look.resting}
+    listed = tuple(order for order in state.unsettled if order.client_order_id in names)
+    return books.is_bare(work, replace(state, unsettled=listed), told, look.position)
 
 
 def _is_stop(order: Order) -> bool:

@@ -154,3 +154,24 @@ def test_a_stop_that_goes_has_the_whole_time_for_the_next_one(lives: Lives) -> N
     assert life.position > 2
     assert life.covered()
     assert "close" not in {order["role"] for order in life.alert(alert_id)["orders"]}
+
+
+def test_a_stop_waits_for_no_answer_about_the_one_before_it(
+    lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person has taken it back."""
+    life, asked = lives("BINANCE"), "GET /fapi/v1/algoOrder"
+    life.send("entry", **LONG)
+    life.wait(8)
+    life.patience = HASTY
+    life.die()
+    life.settle()
+    monkeypatch.setattr(confirm, "STOP_WAITS", HASTY.total / 3)
+    life.server.reset_log()
+    for number in range(1, 4):
+        life.server.fault("silent_before", (asked, number))
+    life.account.cancel(life.stops()[0].id)
+    life.wait(3)
+    paths = [seen.key[0] for seen in life.server.log]
+    assert paths[: paths.index("POST /fapi/v1/algoOrder")].count(asked) == 1
+    assert life.covered()
