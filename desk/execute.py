@@ -19,7 +19,7 @@ from desk.draft import draft
 from desk.question import in_money
 from desk.stages import mark
 from desk.turn import Turn, TurnLost, patience_of, turn
-from desk.view import SOON, WATCH, View
+from desk.view import DRIFT_LIMIT, SOON, WATCH, View
 from desk.work import Later, Work
 from exchanges import Look, Terms
 from store import Transaction, journal, orders
@@ -92,6 +92,9 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
         doubt = view.doubt(*Role) if in_coins else view.doubt(Role.ENTRY, Role.CLOSE)
         if doubt is not None:
             return Later(work.ours(doubt))
+        unmatched = _unmatched(work, view)
+        if unmatched is not None:
+            return unmatched
         if in_coins and view.drifting:
             return Later(work.clock() + coins.pause(work, view.state))
         if not view.position.is_flat:
@@ -108,6 +111,16 @@ def flatten(work: Work, intent: Intent, *, end_trade: bool, seen: Look | None = 
         else:
             return _flat(work, view, intent, end_trade=end_trade)
     return Later(work.clock() + WATCH)
+
+
+def _unmatched(work: Work, view: View) -> Later | None:
+    """A close that was taken and, as far as is told, has not traded yet is waited for: what it closes is not
+    closed twice."""
+    closes = [o for o in view.state.unsettled if o.role is Role.CLOSE and o.status.is_open and o.signed_at]
+    if not closes:
+        return None
+    is_new = work.clock() - max(work.ours(o.signed_at) for o in closes if o.signed_at) < DRIFT_LIMIT
+    return Later(work.clock() + (SOON if is_new else WATCH))
 
 
 def _of_ours(view: View) -> tuple[OrderReport, ...]:

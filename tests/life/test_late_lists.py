@@ -87,6 +87,18 @@ class Behind:
         return self._position if self._late_position and self._is_late() else position
 
 
+class Slow(Behind):
+    """The same from now on, and closes are not known yet either."""
+
+    def __init__(self, exchange: Any, clock: Any, symbol: str, seconds: float) -> None:
+        super().__init__(exchange, clock, symbol, seconds, position=True)
+
+    def order(self, order: Any) -> Any:
+        if order.role is Role.CLOSE and self._is_late():
+            raise OrderNotFound(self._exchange.name, "order", "it does not exist")
+        return self._exchange.order(order)
+
+
 class Blank:
     """An adapter that knows none of our orders for `seconds`."""
 
@@ -338,4 +350,22 @@ def test_coins_that_the_balance_shows_late_are_not_forgotten(
     assert life.covered(), life.alert(alert_id)
     here.end()
     assert life.tradable > 2
+    life.check()
+
+
+@pytest.mark.parametrize("venue", ["BYBIT", "BYBIT_SPOT"])
+def test_an_exit_closes_once_where_the_venue_answers_before_it_trades(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """A person has more coins there than were bought."""
+    life = lives(venue, **({"account": {"own": {"BTC": Decimal(7)}}} if venue in SPOTS else {}))
+    lane = Unheard(life).lane
+    life.send("entry", **LONG)
+    life.wait(8)
+    put(life, monkeypatch, lane, Slow(life.venues.exchange(lane), life.clock, life.market.symbol, 1))
+    alert_id = life.send("exit")
+    life.wait(8, step=0.5)
+    assert life.status(alert_id) == "DONE", life.alert(alert_id)
+    assert [o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "close"] == ["FILLED"]
+    assert life.tradable == 0
     life.check()
