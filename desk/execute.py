@@ -131,10 +131,14 @@ def _of_ours(view: View) -> tuple[OrderReport, ...]:
 
 
 def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later | None:
-    """Nothing is open and nothing rests: done, unless a request may still arrive."""
+    """Nothing is open and nothing rests: done, unless a request may still arrive, or an entry fill."""
     doubt = view.doubt(*Role)
     if doubt is not None:
         return Later(work.ours(doubt))
+    waits = any(order.role is Role.ENTRY and order.status.is_open for order in view.state.unsettled)
+    if waits and view.drifting:
+        # It rested, and the venue does not know it for a moment: it may fill yet.
+        return Later(work.clock() + SOON)
     if end_trade and view.state.trade is not None:
         with work.store.write() as tx:
             ours = any(o.role is Role.CLOSE and o.filled_quantity for o in orders.of_intent(tx, intent.id))

@@ -369,3 +369,23 @@ def test_an_exit_closes_once_where_the_venue_answers_before_it_trades(
     assert [o["status"] for o in life.alert(alert_id)["orders"] if o["role"] == "close"] == ["FILLED"]
     assert life.tradable == 0
     life.check()
+
+
+@pytest.mark.parametrize("venue", [*VENUES, *SPOTS])
+def test_an_exit_waits_for_an_entry_that_is_not_known_for_a_moment(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    """It fills before anybody looks again."""
+    here = Guarded(lives(venue))
+    life = here.life
+    life.send("entry", **{**LONG, "price": "41900"}, **LADDER, type="limit")
+    here.watch(8)
+    put(life, monkeypatch, here.lane, Blank(life.venues.exchange(here.lane), life.clock, 3))
+    alert_id = life.send("exit")
+    life.clock.advance(3.5)
+    life.engine.move(life.market.symbol, Decimal(41850))
+    here.watch(8)
+    assert life.status(alert_id) == "DONE"
+    assert life.tradable == 0
+    assert here.alarms() == []
+    life.check()
