@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from datetime import datetime, timedelta
 from decimal import Decimal
 from queue import Empty, SimpleQueue
@@ -205,7 +206,8 @@ def in_time(ask: Callable[[], T], seconds: float) -> T:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is raised where it was asked
             answers.put((None, error))
 
-    Thread(target=run, name="candles", daemon=True).start()
+    # In a copy of the caller's context: the alert's id stands on every line of the log.
+    Thread(target=copy_context().run, args=(run,), name="in time", daemon=True).start()
     try:
         value, error = answers.get(timeout=seconds)
     except Empty:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from desk import logs
 from desk.painter import Painter
 from desk.venues import in_time
 from store import charts, outbox
@@ -156,6 +157,11 @@ def test_an_answer_that_comes_too_late_is_dropped() -> None:
         in_time(lambda: importlib.import_module("threading").Event().wait(2), 0.01)
     with pytest.raises(ZeroDivisionError):
         in_time(lambda: 1 // 0, 5)
+
+
+def test_what_is_asked_in_time_is_logged_with_its_alert() -> None:
+    with logs.about("n1"):
+        assert in_time(logs._alert.get, 5) == "n1"
 
 
 def test_the_dashboards_charts_are_kept_for_it_and_told_to_nobody(
