@@ -135,9 +135,13 @@ def _flat(work: Work, view: View, intent: Intent, *, end_trade: bool) -> Later |
     doubt = view.doubt(*Role)
     if doubt is not None:
         return Later(work.ours(doubt))
-    waits = any(order.role is Role.ENTRY and order.status.is_open for order in view.state.unsettled)
-    if waits and view.drifting:
-        # It rested, and the venue does not know it for a moment: it may fill yet.
+    waiting = [o for o in view.state.unsettled if o.role is Role.ENTRY and o.status.is_open]
+    if waiting:
+        # No list shows it, and it may fill yet: it is taken back by its id, and its end is waited for.
+        for order in waiting:
+            work.breathe()
+            work.exchange.cancel(order)
+            mark("cancelled")
         return Later(work.clock() + SOON)
     if end_trade and view.state.trade is not None:
         with work.store.write() as tx:
