@@ -281,9 +281,10 @@ class _Book:
 
 
 def naked(*, position: Position, trade: Trade, unsettled: Sequence[Order], instrument: Instrument) -> Decimal:
-    """So many base units have no stop, not even one in doubt; zero for less than the venue would sell."""
-    stops = (o for o in unsettled if o.role is Role.STOP and o.side is Side.SELL)
-    bare = position.quantity - sum((order.open_quantity for order in stops), ZERO)
+    """So many base units have no stop, not even one in doubt, and are not being sold; zero for less than the
+    venue would sell."""
+    ends = (o for o in unsettled if o.role in (Role.STOP, Role.CLOSE) and o.side is Side.SELL)
+    bare = position.quantity - sum((order.open_quantity for order in ends), ZERO)
     is_some = bare > 0 and is_tradable(quantity=bare, price=trade.stop_price, instrument=instrument)
     return bare if is_some else ZERO
 
