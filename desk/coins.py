@@ -107,8 +107,9 @@ def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:
     if since is not None and timedelta() <= now - since < DRIFT_LIMIT:
         return True
     with work.store.read() as tx:
-        # Not when it was sent: an entry may have waited for its price.
-        return bool(ownership.untold(tx, work.lane, since=now - DRIFT_LIMIT, until=now))
+        # Not when it was sent: an entry may have waited for its price. Nor only what is untold: the balance
+        # may be behind executions that are told, while older ones are not.
+        return ownership.has_filled(tx, work.lane, since=now - DRIFT_LIMIT, until=now)
 
 
 def _told(work: Work, since: datetime | None) -> tuple[_Untold, bool]:

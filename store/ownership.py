@@ -22,17 +22,13 @@ from trading.model import ZERO, Fill, Lane, Order, OrderStatus
 _NEWEST = 64
 
 
-def untold(
-    tx: Connection, lane: Lane, *, since: datetime | None = None, until: datetime | None = None
-) -> list[tuple[Order, Decimal]]:
+def untold(tx: Connection, lane: Lane, *, since: datetime | None = None) -> list[tuple[Order, Decimal]]:
     """The lane's orders that filled more than their executions add up to, and how much is missing; those
-    alone that changed from `since` on, and up to `until`, where these are given.
+    alone that changed from `since` on, where that is given.
     """
     asked = select(orders).where(at(orders, lane), orders.c.status != OrderStatus.INITIALIZED)
     if since is not None:
         asked = asked.where(orders.c.updated_at >= since)
-    if until is not None:
-        asked = asked.where(orders.c.updated_at <= until)
     rows = tx.execute(asked.order_by(orders.c.seq.desc()).limit(_NEWEST))
     newest = [order_of(row) for row in rows]
     filled = [order for order in newest if order.filled_quantity]
@@ -46,6 +42,13 @@ def untold(
         told[row.client_order_id] = told.get(row.client_order_id, ZERO) + row.quantity
     missing = [(order, order.filled_quantity - told.get(order.client_order_id, ZERO)) for order in filled]
     return [(order, quantity) for order, quantity in missing if quantity > 0]
+
+
+def has_filled(tx: Connection, lane: Lane, *, since: datetime, until: datetime) -> bool:
+    """Whether an order of the lane that filled changed from `since` on, and up to `until`."""
+    changed = orders.c.updated_at.between(since, until)
+    rows = tx.execute(select(orders.c.filled_quantity).where(at(orders, lane), changed))
+    return any(row.filled_quantity for row in rows)
 
 
 def drifting(tx: Connection, *, venue: str, account: str) -> list[Lane]:
