@@ -98,6 +98,16 @@ def pause(work: Work, state: LaneState) -> timedelta:
     return SOON if is_new else WATCH
 
 
+def has_tried(work: Work, state: LaneState) -> bool:
+    """Whether a stop for coins has been lost since they are bare: the next one would be in doubt as well, and
+    what is in doubt is not sold."""
+    trade, since = state.trade, state.naked_since
+    if trade is None or since is None or not work.capabilities.coins:
+        return False
+    lost = (o for o in trade.orders if o.role is Role.STOP and o.status is OrderStatus.EXPIRED)
+    return any(work.ours(order.signed_at) >= since for order in lost if order.signed_at)
+
+
 def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:
     """Whether what is missing may be told in a moment, and the balance may not show it yet."""
     since, now = state.drift_since, work.clock()

@@ -157,7 +157,7 @@ def guard(work: Work, *, keep: Collection[str] = (), leaving: bool = False) -> V
             actions = tuple(a for a in actions if isinstance(a, Send) and a.order.role is Role.STOP)
             overdue = ()
         # After a restart the clock may have run out while nobody could try: one try comes first.
-        if overdue and (attempt or not actions):
+        if overdue and (attempt or not actions or coins.has_tried(work, view.state)):
             actions = overdue
         if not actions:
             return _rest(work, view)
