@@ -286,7 +286,12 @@ def _ask(
     missed: set[str] = set()
     # One moment for all: an entry and the stop that went with it are lost or not lost together.
     asked_at = work.exchange.time()
+    is_late = False
     for order in unlisted:
+        if is_late and order.role is not Role.CLOSE:
+            # The time that the missing stop has was used up by another question.
+            missed.add(order.client_order_id)
+            continue
         try:
             try:
                 reports.append(_order(work, order, hurries=hurries))
@@ -302,6 +307,7 @@ def _ask(
                 raise
             log.warning("%s: not known yet what became of it: %s", order.client_order_id, error)
             missed.add(order.client_order_id)
+            is_late = hurries and isinstance(error, TimeoutError)
     return reports, absent, missed
 
 
