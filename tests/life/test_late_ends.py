@@ -1,4 +1,4 @@
-"""Lists that lag and answers that hang: no entry is left alone, nothing is sold twice, no coins are forgotten."""
+"""Lists that lag, answers that hang: no entry is left alone, nothing sold twice, no coins forgotten."""
 
 from __future__ import annotations
 
