@@ -77,10 +77,11 @@ def test_a_stop_waits_for_no_answer_that_it_can_do_without(
     life = lives("BINANCE")
     life.send("entry", **{**LONG, "price": "41900"}, type="limit")
     life.wait(2)
-    life.patience = HASTY
+    # What goes on asking beside asks again only long after the stop has left.
+    life.patience = replace(HASTY, silence=2, total=6)
     life.die()
     life.settle()
-    monkeypatch.setattr(confirm, "STOP_WAITS", HASTY.total / 3)
+    monkeypatch.setattr(confirm, "STOP_WAITS", 0.05)
     life.server.reset_log()
     for number in range(1, 4):
         life.server.fault("silent_before", (asked, number))
@@ -163,10 +164,11 @@ def test_a_stop_waits_for_no_answer_about_the_one_before_it(
     life, asked = lives("BINANCE"), "GET /fapi/v1/algoOrder"
     life.send("entry", **LONG)
     life.wait(8)
-    life.patience = HASTY
+    # What goes on asking beside asks again only long after the stop has left.
+    life.patience = replace(HASTY, silence=2, total=6)
     life.die()
     life.settle()
-    monkeypatch.setattr(confirm, "STOP_WAITS", HASTY.total / 3)
+    monkeypatch.setattr(confirm, "STOP_WAITS", 0.05)
     life.server.reset_log()
     for number in range(1, 4):
         life.server.fault("silent_before", (asked, number))
