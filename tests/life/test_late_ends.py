@@ -240,7 +240,7 @@ def test_a_stop_waits_for_one_hanging_answer_at_most(
     deliver = fence.deliver
 
     def delivered(*args: Any, **more: Any) -> Any:
-        sent.append(caplog.text.count("no answer within"))
+        sent.append(caplog.text.count("became of it: no answer within"))
         return deliver(*args, **more)
 
     monkeypatch.setattr(fence, "deliver", delivered)
