@@ -426,7 +426,7 @@ def _rest(work: Work, view: View) -> View | Later:
     if view.drifting:
         if view.state.naked_since is not None and is_protected(work, view):
             # Else the next stop that goes would be missing since this one was.
-            _is_covered(work)
+            _forget_naked(work)
         # A balance that lags keeps coins from their stop: it is asked for again soon.
         return Later(work.clock() + (coins.pause(work, view.state) if work.capabilities.coins else WATCH))
     doubt = view.doubt(*Role)
@@ -434,7 +434,7 @@ def _rest(work: Work, view: View) -> View | Later:
         settled_at = work.ours(doubt)
         return Later(min(settled_at, work.clock() + WATCH) if not position.is_flat else settled_at)
     if view.state.naked_since is not None:
-        _is_covered(work)
+        _forget_naked(work)
     if trade is not None and position.is_flat and trade.entry.status.is_final and not view.state.unsettled:
         with work.store.write() as tx:
             reason = "the position is flat and nothing rests"
@@ -443,7 +443,7 @@ def _rest(work: Work, view: View) -> View | Later:
     return view
 
 
-def _is_covered(work: Work) -> None:
+def _forget_naked(work: Work) -> None:
     with work.store.write() as tx:
         orders.set_naked(tx, work.claim, since=None)
 

@@ -378,12 +378,12 @@ def _by_lane(rows: list[Row[Any]]) -> dict[tuple[str, str], list[Row[Any]]]:
     return found
 
 
-def opened(name: str, *, delay: float = 0.0) -> Server:
+def opened(name: str) -> Server:
     """An emulated venue, in real time, whose one account has KEY and SECRET."""
     engine, dialect = importlib.import_module(f"tests.emulator.{name}").build(lambda: datetime.now(UTC))
     for account in engine.accounts:
         account.key, account.secret = KEY, SECRET
-    return Server(dialect, engine, delay=delay)
+    return Server(dialect, engine)
 
 
 def _symbols(server: Server) -> list[str]:
