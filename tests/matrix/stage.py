@@ -153,8 +153,10 @@ class Stage(Books):
         self._eye: psycopg.Connection[Any] | None = None
         self.kills = 0
         self.cover = Cover(self, shared)
-        self.environ |= {
+        # The play's own settings last: bare_environ unsets whatever a person's .env sets.
+        self.environ = {
             **bare_environ(),
+            **self.environ,
             "DATABASE_URL": url,
             "WEBHOOK_PASSPHRASE": PASSPHRASE,
             "DASHBOARD_PASSWORD": PASSWORD,
