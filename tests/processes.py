@@ -277,6 +277,9 @@ def bare_environ() -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     # What a person's .env sets counts as unset here.
     unset = dict.fromkeys(dotenv_values(ROOT / ".env", interpolate=False), "")
+    if "WEB_CONCURRENCY" in unset:
+        # gunicorn reads it by itself, and takes no empty one.
+        unset["WEB_CONCURRENCY"] = "1"
     return {**kept, **unset, "PYTHONPATH": str(ROOT / "tests" / "killing"), "PYTHONUNBUFFERED": "1"}
 
 
