@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = ("trading", "exchanges", "store", "desk", "web", "discord_bot", "migrations")
@@ -29,6 +30,7 @@ TOOLS = {
         "vulture": "`make lint`",
     },
 }
+_PIN = re.compile(r"[A-Za-z0-9._-]+==[^\s;*]+(; .+)?")
 _IMPORT = re.compile(r"^ *(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
 
 
@@ -62,12 +64,16 @@ def needed_by(names: set[str]) -> set[str]:
         if name in found:
             continue
         found.add(name)
-        try:
-            asked = metadata.requires(name) or []
-        except metadata.PackageNotFoundError:
-            continue  # of another platform or Python
-        todo += [normal(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in asked]
+        todo += [normal(re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]) for line in requires(name)]
     return found
+
+
+def requires(name: str) -> list[str]:
+    """What it asks for, a line each; nothing where it is of another platform or Python."""
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 @pytest.mark.parametrize(
@@ -82,3 +88,21 @@ def test_every_package_is_needed(name: str, folders: tuple[str, ...]) -> None:
 def test_every_import_of_the_server_is_pinned() -> None:
     """And not only brought along by the tests' own packages."""
     assert imported(*SERVER) <= pinned("requirements.txt")
+
+
+@pytest.mark.parametrize("name", list(TOOLS))
+def test_every_line_pins_one_version(name: str) -> None:
+    """What may be any version is nothing that an audit has seen."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    loose = [line for line in lines if line and line[0] not in "#-" and not _PIN.fullmatch(line)]
+    assert loose == []
+
+
+def test_what_the_server_pulls_in_is_pinned_too() -> None:
+    needed = {
+        normal(asked.name)
+        for name in pinned("requirements.txt")
+        for asked in map(Requirement, requires(name))
+        if asked.marker is None or asked.marker.evaluate({"extra": ""})
+    }
+    assert needed - pinned("requirements.txt") == set()
