@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal, localcontext
 
-from desk.view import DRIFT_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
+from desk.view import DRIFT_LIMIT, NAKED_LIMIT, OVERLAP, SOON, WATCH, View, tell_fill
 from desk.work import Work
 from store import Transaction, journal, orders, outbox, ownership
 from store.orders import LaneState
@@ -99,13 +99,16 @@ def pause(work: Work, state: LaneState) -> timedelta:
 
 
 def has_tried(work: Work, state: LaneState) -> bool:
-    """Whether a stop for coins has been lost since they are bare: the next one would be in doubt as well, and
-    what is in doubt is not sold."""
-    trade, since = state.trade, state.naked_since
+    """Whether a stop for coins was lost right now, since they are bare: the next one would be in doubt as
+    well, and what is in doubt is not sold. One that was lost before the venue was out of reach, or before it
+    refused to sell, says nothing about the next.
+    """
+    trade, since, now = state.trade, state.naked_since, work.clock()
     if trade is None or since is None or not work.capabilities.coins:
         return False
     lost = (o for o in trade.orders if o.role is Role.STOP and o.status is OrderStatus.EXPIRED)
-    return any(work.ours(order.signed_at) >= since for order in lost if order.signed_at)
+    left = (work.ours(order.signed_at) for order in lost if order.signed_at)
+    return any(since <= at and now - at < NAKED_LIMIT for at in left)
 
 
 def _lags(work: Work, state: LaneState, untold: _Untold) -> bool:

@@ -15,7 +15,7 @@ from tests.life.scenarios import LADDER, LONG, SPOTS, VENUES
 from tests.life.test_guard import Guarded
 from tests.life.test_late_lists import Behind, Blank, put
 from tests.life.test_trouble import Unheard
-from trading.errors import Ambiguous, Unreachable, VenueError
+from trading.errors import Ambiguous, Rejected, Unreachable, VenueError
 from trading.model import OrderStatus, Role
 
 
@@ -131,6 +131,75 @@ def test_an_exit_closes_what_an_entry_fills_that_no_list_shows(
     assert life.status(alert_id) == "DONE"
     assert life.tradable == 0, here.alarms()
     assert here.alarms() == []
+    life.check()
+
+
+class Away:
+    """An adapter whose first `lost` stops are not heard of; from then on nobody is there for `seconds`, and
+    a sale is refused as long as `refuses`."""
+
+    def __init__(self, exchange: Any, clock: Any, *, lost: int = 1, seconds: float = 0) -> None:
+        self._exchange, self._clock = exchange, clock
+        self._lost, self._seconds = lost, timedelta(seconds=seconds)
+        self._until = clock()
+        self.refuses = False
+        self.stops = self.closes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("look", "order", "position", "fills", "price", "cancel") and self._clock() < self._until:
+            raise Unreachable("a venue", name, "nobody is there")
+        return getattr(self._exchange, name)
+
+    def place(self, order: Any, **more: Any) -> Any:
+        if self._clock() < self._until:
+            raise Unreachable("a venue", "place", "nobody is there")
+        if order.role is Role.CLOSE:
+            self.closes += 1
+            if self.refuses:
+                raise Rejected("a venue", "place", "the price is out of its band")
+        if order.role is Role.STOP or more.get("stop") is not None:
+            self.stops += 1
+            if self.stops <= self._lost:
+                self._until = self._clock() + self._seconds
+                raise Ambiguous("a venue", "place", "no answer")
+        return self._exchange.place(order, **more)
+
+
+def bare(life: Any, monkeypatch: pytest.MonkeyPatch, **how: Any) -> Away:
+    """Coins whose stop a person has taken back, at a venue that is `Away`."""
+    here = Guarded(life)
+    life.send("entry", **LONG)
+    life.wait(8)
+    there = Away(life.venues.exchange(here.lane), life.clock, **how)
+    put(life, monkeypatch, here.lane, there)
+    for stop in life.stops():
+        life.account.cancel(stop.id)
+    return there
+
+
+@pytest.mark.parametrize("venue", SPOTS)
+def test_coins_are_not_sold_for_a_stop_that_was_lost_before_the_venue_was_away(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    life = lives(venue)
+    there = bare(life, monkeypatch, seconds=12)
+    life.wait(40, step=0.5)
+    assert there.stops == 2
+    assert there.closes == 0
+    assert life.tradable > 0
+    life.check()
+
+
+@pytest.mark.parametrize("venue", SPOTS)
+def test_a_sale_that_is_refused_does_not_keep_coins_from_their_stop(
+    lives: Any, monkeypatch: pytest.MonkeyPatch, venue: str
+) -> None:
+    life = lives(venue)
+    there = bare(life, monkeypatch, lost=2)
+    there.refuses = True
+    life.wait(30, step=0.5)
+    assert there.closes >= 1
+    assert life.tradable > 0
     life.check()
 
 
