@@ -130,6 +130,9 @@ def _live(shared: Shared, life: dict[str, Any]) -> int:
         return int(runner.main(shared))
     app: Any = importlib.import_module("app")
     app.wire = partial(app.wire, clock=shared)
+    # Nobody looks at a page here.
+    browser: Any = importlib.import_module("web.browser")
+    browser.prepare = lambda _: None
     sys.argv = ["gunicorn", "app:app"]
     importlib.import_module("gunicorn.app.wsgiapp").run()
     return 0
