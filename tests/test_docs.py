@@ -68,10 +68,10 @@ def test_every_defence_names_tests_that_there_are() -> None:
     table = (ROOT / "docs" / "security.md").read_text(encoding="utf-8").partition("\n## Not promised")[0]
     rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 20
-    written = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/test_*.py"))
+    written = "\n".join(path.read_text(encoding="utf-8") for path in ROOT.glob("tests/**/test_*.py"))
     for against, _, shown in rows:
         names = re.findall(r"`([^`]+)`", shown)
-        assert names or " none: " in shown, against
+        assert names, against
         for name in names:
             test, _, case = name.rstrip("]").partition("[")
             assert f"def test_{test}" in written, name

@@ -30,7 +30,6 @@ TOOLS = {
         "vulture": "`make lint`",
     },
 }
-_PIN = re.compile(r"[A-Za-z0-9._-]+==[^\s;*]+(; .+)?")
 _IMPORT = re.compile(r"^ *(?:import|from) ([A-Za-z_]\w*)", re.MULTILINE)
 
 
@@ -88,14 +87,6 @@ def test_every_package_is_needed(name: str, folders: tuple[str, ...]) -> None:
 def test_every_import_of_the_server_is_pinned() -> None:
     """And not only brought along by the tests' own packages."""
     assert imported(*SERVER) <= pinned("requirements.txt")
-
-
-@pytest.mark.parametrize("name", list(TOOLS))
-def test_every_line_pins_one_version(name: str) -> None:
-    """What may be any version is nothing that an audit has seen."""
-    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-    loose = [line for line in lines if line and line[0] not in "#-" and not _PIN.fullmatch(line)]
-    assert loose == []
 
 
 def test_what_the_server_pulls_in_is_pinned_too() -> None:
