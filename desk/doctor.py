@@ -22,7 +22,7 @@ from desk.settings import ENV_FILE, Account, Settings, environment, load
 from desk.venues import BY_HAND, PAPER, Venues, live
 from exchanges import Exchange, Finding, _checks, available
 from exchanges._http import Hosts
-from store import Store, _engine, open_store, schema, sentries, switches, views
+from store import Store, Transaction, _engine, open_store, schema, sentries, switches, views
 from store.schema import SchemaState
 from trading import errors, sizing
 from trading.alert import account_of
@@ -103,6 +103,15 @@ def _told(text: str, mend: str = "") -> Finding:
 
 def _error(text: str, mend: str) -> Finding:
     return Finding(fatal=True, text=text, mend=mend)
+
+
+def _to_come(file: Path) -> Finding:
+    """Of a SQLite database that the server has to make first."""
+    missing = f"there is none yet at {file}"
+    folder = next(each for each in file.absolute().parents if each.exists())
+    if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
+        return _told(f"{missing}: the server makes it when it starts")
+    return _error(f"{missing}, and {folder} is no folder to write in", "mend that, or DATABASE_URL")
 
 
 def _settings(env_file: Path) -> tuple[Settings | None, list[Finding]]:
@@ -191,17 +200,19 @@ class Doctor:
     def _database(self) -> Iterator[Finding]:
         url = _engine.resolve(self._settings.database_url)
         if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
-            yield _error(f"there is none yet at {url.database}", MIGRATE)
+            yield _to_come(Path(url.database or ""))
             return
         self._store = store = open_store(self._settings.database_url)
         state = schema.check(store)
         if state is SchemaState.NEWER:
             yield _error("it belongs to a newer release than this", "install that release")
+        elif state is SchemaState.EMPTY:
+            self._try(schema.try_to_make)
+            yield _told("it can be written and has no tables yet: the server makes them when it starts")
         elif state is not SchemaState.CURRENT:
-            is_new = state is SchemaState.EMPTY
-            yield _error("it has no tables yet" if is_new else "it is of an older release", MIGRATE)
+            yield _error("it is of an older release", MIGRATE)
         else:
-            self._try_to_write()
+            self._try(lambda tx: switches.beat(tx, "doctor", self._clock()))
             kind = "Postgres" if store.is_postgres else "SQLite"
             yield _told(f"{kind} answers and can be written, schema {schema.HEAD} is in place")
             with store.read() as tx:
@@ -230,14 +241,14 @@ class Doctor:
                 mend = mend if BY_HAND in mend else f"{mend}{BY_HAND}"
                 yield Finding(fatal=self._settings.live_trading, text=text, mend=mend)
 
-    def _try_to_write(self) -> None:
-        """StoreUnavailable, or the driver's own error, where it may not."""
+    def _try(self, change: Callable[[Transaction], object]) -> None:
+        """Makes a change and takes it back; StoreUnavailable, or the driver's own error, where it may not."""
         # On a new connection: one that has read begins the next transaction with READ WRITE, and that
         # overrides the default of a database that is set read-only.
         with closing(open_store(self._settings.database_url)) as store:
             try:
                 with suppress(_TakenBack), store.write() as tx:
-                    switches.beat(tx, "doctor", self._clock())
+                    change(tx)
                     raise _TakenBack
             except errors.StoreUnavailable as error:
                 if _READ_ONLY not in str(error):

@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import socket
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from psycopg import sql
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 
 from desk import control, doctor
 from store import open_store, schema
 from store.tables import state
+from tests.databases import TEMPLATE, PostgresServer
 from tests.desk.doctor.clinic import Told
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A database that nobody has made tables in."""
+    if request.param == "sqlite":
+        (tmp_path / "empty.db").touch()
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres_server")
+    name = server.create(template="template0")
+    yield server.url(name)
+    server.drop(name)
+
 
 # What is set
 
@@ -143,16 +157,31 @@ def test_a_good_database_stays_as_it_is(examine: Callable[..., Told], database_u
     store.close()
 
 
-def test_no_database_is_not_made(examine: Callable[..., Told], tmp_path: Path) -> None:
+def test_no_database_is_not_made_and_stops_no_trade(examine: Callable[..., Told], tmp_path: Path) -> None:
     told = examine(DATABASE_URL=f"sqlite:///{tmp_path}/new/desk.db")
-    assert told.only() == (f"there is none yet at {tmp_path}/new/desk.db", doctor.MIGRATE)
+    assert told.code == 0
+    told.says("ok", f"there is none yet at {tmp_path}/new/desk.db: the server makes it when it starts")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_database_without_tables(examine: Callable[..., Told], tmp_path: Path) -> None:
-    (tmp_path / "empty.db").touch()
-    told = examine(DATABASE_URL=f"sqlite:///{tmp_path}/empty.db")
-    assert told.only() == ("it has no tables yet", doctor.MIGRATE)
+def test_a_database_that_cannot_be_made(examine: Callable[..., Told], tmp_path: Path) -> None:
+    (tmp_path / "taken").touch(mode=0o600)
+    told = examine(DATABASE_URL=f"sqlite:///{tmp_path}/taken/desk.db")
+    assert told.only() == (
+        f"there is none yet at {tmp_path}/taken/desk.db, and {tmp_path}/taken is no folder to write in",
+        "mend that, or DATABASE_URL",
+    )
+
+
+def test_a_database_without_tables_stops_no_trade(examine: Callable[..., Told], empty_url: str) -> None:
+    told = examine(DATABASE_URL=empty_url)
+    assert told.code == 0
+    told.says("ok", "it can be written and has no tables yet: the server makes them when it starts")
+    store = open_store(empty_url)
+    assert schema.check(store) is schema.SchemaState.EMPTY
+    with store.read() as tx:
+        assert inspect(tx).get_table_names() == []
+    store.close()
 
 
 def test_a_newer_database(examine: Callable[..., Told], sqlite_url: str) -> None:
@@ -169,20 +198,29 @@ def test_an_older_database(examine: Callable[..., Told], monkeypatch: pytest.Mon
     assert examine().only() == ("it is of an older release", doctor.MIGRATE)
 
 
-def test_a_database_that_cannot_be_written(examine: Callable[..., Told], sqlite_url: str) -> None:
-    with closing(open_store(sqlite_url)) as other, other.write():
-        told = examine()
+@pytest.mark.parametrize("name", ["desk", "empty"])
+def test_a_database_that_cannot_be_written(
+    examine: Callable[..., Told], sqlite_url: str, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "empty.db").touch()
+    url = f"sqlite:///{tmp_path}/{name}.db"
+    with closing(open_store(url)) as other, other.write():
+        told = examine(DATABASE_URL=url)
     assert told.only() == ("database: database is locked", "mend the database, or DATABASE_URL")
     assert "Account MAIN" in told.titles
 
 
+@pytest.mark.parametrize("template", [TEMPLATE, "template0"])
 def test_a_postgres_that_is_read_only(
-    examine: Callable[..., Told], postgres_server: Any, postgres_url: str
+    examine: Callable[..., Told], postgres_server: PostgresServer, template: str
 ) -> None:
-    name = sql.Identifier(urlsplit(postgres_url).path.removeprefix("/"))
+    name = postgres_server.create(template)
     with postgres_server.connect() as admin:
-        admin.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
-    told = examine(DATABASE_URL=postgres_url)
+        admin.execute(
+            sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(sql.Identifier(name))
+        )
+    told = examine(DATABASE_URL=postgres_server.url(name))
+    postgres_server.drop(name)
     assert told.only() == (
         "DATABASE_URL: is read-only",
         "use the primary, and turn default_transaction_read_only off there",
