@@ -20,7 +20,8 @@ TOKEN = "fake.discord.token-of-the-bot"
 YES, NO = "\N{WHITE HEAVY CHECK MARK}", "\N{CROSS MARK}"
 _EPOCH_MS = 1420070400000
 _LIMITS = {"title": 256, "description": 4096}
-_PING = re.compile(r"@everyone|@here|<@[!&]?\d+>")
+#: Of a message's `allowed_mentions`: who may be pinged by it.
+_WHOM = ("parse", "users", "roles", "replied_user")
 #: text, DM, public thread
 TEXT, DIRECT, THREAD = 0, 1, 11
 
@@ -339,9 +340,8 @@ class World:
 
     def _note_pings(self, author: int, message: Message, given: dict[str, Any]) -> None:
         allowed = given.get("allowed_mentions")
-        if author == BOT and (allowed is None or allowed.get("parse") or allowed.get("users")):
-            found = _PING.findall(message.content)
-            self.pings += found or ([] if allowed is not None else ["allowed_mentions is missing"])
+        if author == BOT and (allowed is None or any(allowed.get(each) for each in _WHOM)):
+            self.pings.append(f"{allowed} may be pinged by {message.content[:80]!r}")
 
     def _reaction(self, user: int, message: Message, emoji: str) -> dict[str, Any]:
         data: dict[str, Any] = {
