@@ -255,4 +255,5 @@ def test_every_crash(lives: Lives, venue: str, play: str, record_property: Any) 
     while die_at(born(lives, venue, play), play, at):
         at += 1
     record_property("plays", at)
-    assert at > 10
+    # The shortest play is one amended order.
+    assert at >= 10
