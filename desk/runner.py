@@ -440,8 +440,8 @@ def main(clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> int:
     stop, wake = threading.Event(), threading.Event()
 
     def end(signum: int, frame: object) -> None:
+        # Not `wake`: this interrupts the main thread, which may hold its lock. That looks within a TICK.
         stop.set()
-        wake.set()
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)

@@ -108,3 +108,12 @@ def test_who_asks_for_help_starts_nothing(module: str, tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith(f"usage: python -m {module} [-h]")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_runner_ends_that_is_told_to_amid_its_own_waiting(sqlite_url: str, tmp_path: Path) -> None:
+    """A signal's handler runs in the main thread, whatever lock that holds."""
+    process = Process(("tests.desk.signalled_runner",), settings(sqlite_url), tmp_path / "runner")
+    try:
+        assert process.ended() == 0, process.log()
+    finally:
+        process.kill()
