@@ -108,7 +108,8 @@ def _error(text: str, mend: str) -> Finding:
 def _to_come(file: Path) -> Finding:
     """Of a SQLite database that the server has to make first."""
     missing = f"there is none yet at {file}"
-    folder = next(each for each in file.absolute().parents if each.exists())
+    # A link to nowhere is something that is there: the server cannot make a folder in its place.
+    folder = next(each for each in (file, *file.absolute().parents) if os.path.lexists(each))
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK):
         return _told(f"{missing}: the server makes it when it starts")
     return _error(f"{missing}, and {folder} is no folder to write in", "mend that, or DATABASE_URL")

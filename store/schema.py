@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import Column, Integer, MetaData, Table, column, inspect, select, table
+from sqlalchemy import column, inspect, select, table
 
 from store import Store, Transaction
+from store.tables import metadata
 
 #: Every revision that migrations/versions has, oldest first.
 REVISIONS = ("0001", "0002", "0003", "0004")
@@ -17,7 +18,6 @@ REVISIONS = ("0001", "0002", "0003", "0004")
 HEAD = REVISIONS[-1]
 
 _VERSION = table("alembic_version", column("version_num"))
-_TRIAL = Table("desk_trial", MetaData(), Column("id", Integer))
 
 
 class SchemaState(StrEnum):
@@ -43,5 +43,7 @@ def check(store: Store) -> SchemaState:
 
 
 def try_to_make(tx: Transaction) -> None:
-    """Makes a table, as a migration would; StoreUnavailable where it may not. Take the transaction back."""
-    _TRIAL.create(tx)
+    """Makes the tables, as a migration would; StoreUnavailable or the driver's own error where one is there
+    already or may not be made. Take the transaction back.
+    """
+    metadata.create_all(tx, checkfirst=False)

@@ -173,6 +173,23 @@ def test_a_database_that_cannot_be_made(examine: Callable[..., Told], tmp_path: 
     )
 
 
+@pytest.mark.parametrize("link", ["data", "data/desk.db"])
+def test_a_database_behind_a_link_to_nowhere(examine: Callable[..., Told], tmp_path: Path, link: str) -> None:
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / "away" / "there")
+    told = examine(DATABASE_URL=f"sqlite:///{tmp_path}/data/desk.db")
+    assert told.only()[0].endswith(f"/data/desk.db, and {tmp_path}/{link} is no folder to write in")
+
+
+def test_a_database_with_tables_of_ours_and_no_version(examine: Callable[..., Told], empty_url: str) -> None:
+    """No migration could begin there."""
+    store = open_store(empty_url)
+    with store.write() as tx:
+        tx.execute(text("CREATE TABLE alerts (id integer)"))
+    store.close()
+    assert examine(DATABASE_URL=empty_url).only()[1] == "mend the database, or DATABASE_URL"
+
+
 def test_a_database_without_tables_stops_no_trade(examine: Callable[..., Told], empty_url: str) -> None:
     told = examine(DATABASE_URL=empty_url)
     assert told.code == 0
